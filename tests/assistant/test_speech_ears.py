@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from assistant.tokenizers.speech import MAX_GAIN, SPEECH_LEVEL, SpeechEars, at_speech_level
+from assistant.tokenizers.speech import MAX_GAIN, SPEECH_LEVEL, at_speech_level
 
 
 def voice(samples: int, level: float, seed: int = 0) -> np.ndarray:

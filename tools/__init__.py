@@ -1,0 +1,1 @@
+"""Workshop tools: they import the runtime; nothing imports them."""
