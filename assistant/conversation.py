@@ -1,0 +1,151 @@
+"""A conversation as the model reads it: as strings, in the published templates, and as tokens, turn by turn.
+
+A dialogue reads, in template MMGPT,
+
+    SYSTEM \\n
+    [Human]: <sosp>...<eosp>  Please recognize the voice command and give reply and voice<eoh> \\n
+    [MMGPT]: <-Ins-> what was heard <-Res-> what is answered <sosp>...<eosp><eos> \\n
+    [Human]: ...
+
+Its tokens are the plain concatenation of `system_tokens`, then for every turn `user_turn_tokens` and `assistant_turn_tokens`, and they equal the
+tokens of the whole string. The borders: the system line owns the newline after it; a user's turn ends with `[MMGPT]:`, where
+generation starts; an assistant's turn is what was generated, up to <eos>, and the newline (`turn_end`) that every other turn needs after it.
+So a prompt + the tokens generated + `turn_end` + the next user's turn is a prompt again, and what is cached stays valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from assistant.prompts import interleaved
+from assistant.tokenizers.text import TextTokenizer
+from assistant.vocabulary import MARKUP, REPLY_MARK, TRANSCRIPT_MARK, USER_END, USER_NAME, Vocabulary
+
+SYSTEM = (
+    "You are an AI assistant named {name} who can understand and generate multimodal content, "
+    "including text, speech, images and audio."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Names and ends of the two sides of a conversation."""
+
+    system: str
+    user: str
+    assistant: str
+    user_end: str
+    assistant_end: str | None
+
+
+TEMPLATES = {
+    "MMGPT": Template(SYSTEM.format(name="MMGPT"), USER_NAME, "[MMGPT]", USER_END, "<eos>"),
+    "AnyGPT": Template(SYSTEM.format(name="AnyGPT"), USER_NAME, "[AnyGPT]", USER_END, "<eom>"),
+    "raw": Template("", "", "", "", None),
+}
+"""The published chat scripts talk in MMGPT, the fine-tuning script writes AnyGPT; the chat model knows both."""
+
+
+def history_string(template: Template, messages: Sequence[str | None]) -> str:
+    """The conversation so far. Messages alternate, the user's first; an assistant's message of None is still to come."""
+    lines = [template.system] if template.system else []
+    for index, message in enumerate(messages):
+        name, end = (template.assistant, template.assistant_end) if index % 2 else (template.user, template.user_end)
+        speaker = f"{name}:" if name else ""
+        lines.append(speaker if message is None else f"{speaker} {message}{end or ''}".lstrip(" "))
+    return "\n".join(lines)
+
+
+def prompt_string(
+    template: Template,
+    messages: Sequence[str | None],
+    *,
+    force: Literal["image", "speech", "music"] | None = None,
+    reply_prefix: str = "",
+) -> str:
+    """The history and, after a user's message, the assistant's name; the reply may be given its first words or modality."""
+    history = history_string(template, messages)
+    if len(messages) % 2 == 0:
+        return history
+    opening = f"\n{template.assistant}:" if template.assistant else "\n"
+    return history + " ".join([opening, *filter(None, [reply_prefix, MARKUP[force].start if force else ""])])
+
+
+class Dialogue:
+    """Writes turns as tokens, for training and for answering alike. Stateless: see the head of this file for how turns join.
+
+    What people typed or said is tokenized as plain text: it cannot pose as a mark of the dialogue.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, vocabulary: Vocabulary, template: Template = TEMPLATES["MMGPT"]) -> None:
+        if template.assistant_end is None:
+            raise ValueError("a dialogue needs a template with names and ends, not raw")
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        self.template = template
+        self.assistant = vocabulary[template.assistant]
+        self.reply_end = vocabulary[template.assistant_end]
+        self.turn_end = tokenizer.encode_plain("\n")
+        self._colon = tokenizer.encode_plain(":")
+
+    def system_tokens(self, instructions: str = "") -> list[int]:
+        """<s> and the system line with its newline. instructions replace the model's own line."""
+        plain = self.tokenizer.encode_plain((instructions.strip() or self.template.system) + "\n")
+        return [self.tokenizer.bos, *plain]
+
+    def user_turn_tokens(self, speech_codes: Iterable[int] | None = None, text: str = "") -> list[int]:
+        """`[Human]: ...<eoh>\\n[MMGPT]:` of typed text, or of speech (which asks for a spoken reply) with perhaps a text beside it."""
+        words = self.vocabulary
+        if speech_codes is None:
+            content = self.tokenizer.encode_plain(f": {text}")
+        else:
+            request = interleaved(text, speech=[""])
+            content = [
+                *self.tokenizer.encode_plain(": "),
+                *words.speech.segment(speech_codes),
+                *self.tokenizer.encode_plain(request),
+            ]
+        return [words.user, *content, words.user_end, *self.turn_end, self.assistant, *self._colon]
+
+    def assistant_turn_tokens(
+        self, transcript: str | None, text: str, speech_codes: Iterable[int] | None = None
+    ) -> list[int]:
+        """` <-Ins-> transcript <-Res-> text <sosp>...<eosp><eos>` and the newline after it.
+
+        Without a transcript (the user typed) the text stands alone; without speech codes the reply ends after its text.
+        """
+        words = self.vocabulary
+        reply = f" {text}" if speech_codes is None else f" {text} "
+        if transcript is None:
+            tokens = self._after_colon(reply)
+        else:
+            tokens = [
+                *self._after_colon(" "),
+                words.transcript_mark,
+                *self.tokenizer.encode_plain(f" {transcript} "),
+                words.reply_mark,
+                *self.tokenizer.encode_plain(reply),
+            ]
+        if speech_codes is not None:
+            tokens += words.speech.segment(speech_codes)
+        return [*tokens, self.reply_end, *self.turn_end]
+
+    def close(self, generated: Sequence[int]) -> list[int]:
+        """Generated tokens as a whole assistant's turn, wherever generation was cut off: ends what is open, adds the newline."""
+        tokens = list(generated)
+        words = self.vocabulary
+        while tokens and tokens[-1] in words.reply_ends:
+            tokens.pop()
+        speech = words.speech
+        if any(token == speech.start or token in speech.tokens for token in tokens[-1:]):
+            tokens.append(speech.end)
+        return [*tokens, self.reply_end, *self.turn_end]
+
+    def _after_colon(self, text: str) -> list[int]:
+        """Tokens of text as the tokenizer cuts it behind the `:` that the user's turn ends with."""
+        tokens = self.tokenizer.encode_plain(":" + text)
+        if tokens[: len(self._colon)] != self._colon:
+            raise ValueError("the text tokenizer joins ':' with what follows it, so turns cannot be cut there")
+        return tokens[len(self._colon) :]
