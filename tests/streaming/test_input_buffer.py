@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streaming.input_buffer import InputBuffer
+from streaming.vad import WINDOW, SpeechBegan, SpeechEnded, VadEvent, VadSettings
+
+SETTINGS = VadSettings(threshold=0.5, silence_duration_ms=96, min_speech_ms=64)  # three windows, two windows
+
+
+class Loudness:
+    """A tiny real model: the probability of speech is the loudness."""
+
+    def __call__(self, window: np.ndarray) -> float:
+        assert window.shape == (WINDOW,)
+        return float(np.abs(window).max())
+
+    def reset(self) -> None: ...
+
+
+def sound(*loudness_of_windows: float) -> np.ndarray:
+    return np.repeat(np.asarray(loudness_of_windows, np.float32), WINDOW)
+
+
+def all_events(buffer: InputBuffer, padding_ms: int = 0) -> list[VadEvent]:
+    events = []
+    while buffer.waiting:
+        event = buffer.next_event(SETTINGS, padding_ms, max_windows=2)
+        events += [event] if event else []
+    return events
+
+
+@pytest.mark.parametrize("piece", [1, 511, 512, 513, 320, 5000])
+def test_chunked_listening_equals_whole_listening(piece):
+    stream = sound(*[0] * 3, *[1] * 6, *[0] * 11)
+    buffer, events = InputBuffer(Loudness()), []
+    for at in range(0, len(stream), piece):
+        buffer.append(stream[at : at + piece])
+        events += all_events(buffer)
+    assert events == [SpeechBegan(3 * WINDOW), SpeechEnded(9 * WINDOW, 12 * WINDOW)]
+
+
+def test_what_is_taken_is_what_was_appended_and_the_rest_stays():
+    buffer = InputBuffer(Loudness())
+    stream = np.arange(40_000, dtype=np.float32)
+    for at in range(0, len(stream), 777):
+        buffer.append(stream[at : at + 777])
+    assert np.array_equal(buffer.take(1000, 30_000), stream[1000:30_000])
+    assert (buffer.start, buffer.end) == (30_000, 40_000)
+    buffer.append(stream[:5])
+    assert np.array_equal(buffer.take(0, 50_000), np.concatenate([stream[30_000:], stream[:5]]))
+    assert (buffer.samples, buffer.end) == (0, 40_005)
+
+
+def test_silence_is_forgotten_but_for_the_padding():
+    buffer = InputBuffer(Loudness())
+    buffer.append(sound(*[0] * 100))
+    assert all_events(buffer, padding_ms=64) == []
+    assert buffer.samples == 2 * WINDOW
+    buffer.append(sound(1))
+    all_events(buffer, padding_ms=64)
+    assert buffer.samples == 3 * WINDOW, "what may become speech keeps its padding"
+
+
+def test_speech_is_kept_while_it_lasts():
+    buffer = InputBuffer(Loudness())
+    buffer.append(sound(0, 0, 0, *[1] * 50))
+    assert all_events(buffer, padding_ms=32) == [SpeechBegan(3 * WINDOW)]
+    assert buffer.start == 2 * WINDOW
+
+
+def test_listening_afresh_forgets_speech_and_keeps_counting():
+    buffer = InputBuffer(Loudness())
+    buffer.append(sound(1, 1, 1))
+    assert all_events(buffer) == [SpeechBegan(0)]
+    buffer.listen_afresh()
+    buffer.append(sound(1, 1))
+    assert all_events(buffer) == [SpeechBegan(3 * WINDOW)]
