@@ -57,15 +57,15 @@ class TextTokenizer:
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
         """Tokens of a text in which added tokens (longest match first) stand for themselves. <s> first unless told not to."""
         if text and not self.legacy:
-            text = PREFIX + text.replace(PREFIX, " ")
+            text = text.replace(PREFIX, " ")
+            if not text.startswith(tuple(self._special)):
+                text = PREFIX + text
         tokens = [self.bos] if bos else []
-        for start, piece in enumerate(self._split(text)):
+        for piece in self._split(text):
             if piece in self._whole:
                 tokens.append(self._whole[piece])
-            elif start == 0 and piece == PREFIX and self._special_follows(text):
-                continue
             else:
-                tokens.extend(self.encode_plain(piece))
+                tokens += self.encode_plain(piece)
         return tokens
 
     def encode_plain(self, text: str) -> list[int]:
@@ -117,9 +117,6 @@ class TextTokenizer:
                 at += 1
         if at > start:
             yield text[start:at]
-
-    def _special_follows(self, text: str) -> bool:
-        return any(text.startswith(PREFIX + token) for token in self._special)
 
     def _join(self, run: list[str]) -> str:
         if not run:

@@ -40,6 +40,14 @@ def test_an_unknown_token_is_refused(text_tokenizer: TextTokenizer) -> None:
         text_tokenizer.decode([text_tokenizer.text_size + len(text_tokenizer.added)])
 
 
+def test_a_typed_prefix_character_is_text(tokenizer_folder: Path) -> None:
+    model = tokenizer_folder / "tokenizer.model"
+    legacy, newer = TextTokenizer(model, {}), TextTokenizer(model, {}, legacy=False)
+    assert len(legacy.encode("▁</s>", bos=False)) == 2
+    assert newer.encode("▁</s>", bos=False)[-1] == 2
+    assert newer.encode("</s>", bos=False) == [2]
+
+
 @pytest.mark.parametrize("named", ["</s>", {"content": "</s>", "lstrip": False}])
 def test_the_files_name_special_tokens_in_two_ways(tokenizer_folder: Path, tmp_path: Path, named: object) -> None:
     (tmp_path / "added_tokens.json").write_text("{}")
