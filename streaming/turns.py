@@ -1,0 +1,83 @@
+"""Who has the floor: one pure function from (state, event) to (state, actions).
+
+"Reply" means the making of an answer to the default conversation. What is still being played after it was made is the
+client's or the playout's business; INTERRUPT covers it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class State(Enum):
+    LISTENING = auto()  # nobody speaks, nothing is being made
+    HEARING = auto()  # the user speaks
+    REPLYING = auto()  # a reply is being made
+    OVERLAPPING = auto()  # the user speaks while a reply is being made, and lets it
+    OWING = auto()  # the user has spoken during a reply; another one is due when it ends
+
+
+class Event(Enum):
+    SPEECH_BEGAN = auto()
+    SPEECH_ENDED = auto()
+    SPEECH_DROPPED = auto()  # what had begun is not to become a turn: cleared, committed by hand, detection switched off
+    REPLY_BEGAN = auto()
+    REPLY_ENDED = auto()
+
+
+class Action(Enum):
+    ANNOUNCE_SPEECH = auto()
+    INTERRUPT = auto()  # stop what can be heard, cancel what is being made
+    COMMIT = auto()  # the speech becomes an item
+    REPLY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the session's turn_detection asks for."""
+
+    create_response: bool = True
+    interrupt_response: bool = True
+
+
+class IllegalTransition(AssertionError):
+    """An event that cannot occur in this state: a defect of the caller."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        super().__init__(f"{event.name} cannot happen while {state.name}")
+
+
+Step = tuple[State, tuple[Action, ...]]
+
+_S, _E, _A = State, Event, Action
+_TABLE: dict[tuple[State, Event], Step] = {
+    (_S.LISTENING, _E.SPEECH_BEGAN): (_S.HEARING, (_A.ANNOUNCE_SPEECH, _A.INTERRUPT)),
+    (_S.LISTENING, _E.REPLY_BEGAN): (_S.REPLYING, ()),
+    (_S.HEARING, _E.SPEECH_ENDED): (_S.LISTENING, (_A.COMMIT, _A.REPLY)),
+    (_S.HEARING, _E.SPEECH_DROPPED): (_S.LISTENING, ()),
+    (_S.HEARING, _E.REPLY_BEGAN): (_S.OVERLAPPING, ()),
+    (_S.REPLYING, _E.SPEECH_BEGAN): (_S.OVERLAPPING, (_A.ANNOUNCE_SPEECH, _A.INTERRUPT)),
+    (_S.REPLYING, _E.REPLY_ENDED): (_S.LISTENING, ()),
+    (_S.OVERLAPPING, _E.SPEECH_ENDED): (_S.OWING, (_A.COMMIT,)),
+    (_S.OVERLAPPING, _E.SPEECH_DROPPED): (_S.REPLYING, ()),
+    (_S.OVERLAPPING, _E.REPLY_ENDED): (_S.HEARING, ()),
+    (_S.OWING, _E.SPEECH_BEGAN): (_S.OVERLAPPING, (_A.ANNOUNCE_SPEECH, _A.INTERRUPT)),
+    (_S.OWING, _E.REPLY_ENDED): (_S.LISTENING, (_A.REPLY,)),
+}
+
+
+def step(state: State, event: Event, policy: Policy) -> Step:
+    """Raises IllegalTransition, naming state and event.
+
+    INTERRUPT, carried out, brings REPLY_ENDED if a reply was being made; REPLY brings REPLY_BEGAN.
+    """
+    if (state, event) not in _TABLE:
+        raise IllegalTransition(state, event)
+    state, actions = _TABLE[state, event]
+    if not policy.interrupt_response:
+        actions = tuple(action for action in actions if action is not Action.INTERRUPT)
+    if not policy.create_response:
+        actions = tuple(action for action in actions if action is not Action.REPLY)
+        state = State.REPLYING if state is State.OWING else state
+    return state, actions
