@@ -1,0 +1,417 @@
+"""The inference process and its asyncio face.
+
+A Responder runs in a spawned process and talks to this one over one socket pair that carries length-prefixed pickles:
+commands one way, lists of outputs the other. Neither side has threads. Here the socket belongs to the event loop,
+which therefore never waits for the model; there the loop drains commands, does one step of work and sends what came
+of it, and blocks on the socket when there is nothing to do.
+
+What is bounded, and what happens when it is full:
+* responses that run or wait: one more than `max_responses` ends at once in Failed(code="overloaded");
+* outputs that wait for their consumer: a response with more than `max_waiting_outputs` of them is cancelled and ends
+  in Failed(code="slow_consumer"). It does not hold generation up, because that would hold up everybody else's;
+* the socket: the event loop reads it whatever the consumers do. If the loop itself falls behind, generation waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import pickle
+import select
+import signal
+import socket
+import struct
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from streaming.types import Failed, Finished, Output, Request, Responder
+
+logger = logging.getLogger(__name__)
+
+_LENGTH = struct.Struct("!I")
+
+
+class WorkerError(Exception):
+    """The inference process could not be started; the message says why."""
+
+
+# What the process is told and what it answers -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Submit:
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancel:
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _CloseSession:
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    voices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """The responder raised; nothing follows."""
+
+    reason: str
+
+
+_Command = _Submit | _Cancel | _CloseSession
+
+
+# The process ----------------------------------------------------------------------------------------------------------
+
+
+class _Channel:
+    """The process's blocking end of the socket pair."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+        self._reader = end.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def receive(self) -> _Command | None:
+        """Wait for a command. None: the other side is gone."""
+        header = self._read(_LENGTH.size)
+        body = self._read(_LENGTH.unpack(header)[0]) if header else None
+        return None if body is None else pickle.loads(body)
+
+    def send(self, message: _Ready | _Broken | list[Output]) -> None:
+        self._socket.sendall(_pack(message))
+
+    def _read(self, size: int) -> bytes | None:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                piece = self._reader.read(size - len(data))
+            except ConnectionError:
+                return None
+            if not piece:
+                return None
+            data += piece
+        return bytes(data)
+
+
+def _pack(message: object) -> bytes:
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body
+
+
+def _run_process(end: socket.socket, factory: bytes) -> None:
+    # Ctrl-C in a terminal reaches the whole process group. The server then closes its end of the socket in good order,
+    # which is also what happens if the server is killed: either way this process sees the end of the stream and leaves.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    channel = _Channel(end)
+    try:
+        responder: Responder = pickle.loads(factory)()
+        channel.send(_Ready(tuple(responder.voices)))
+        _serve(channel, responder)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    except Exception as error:
+        traceback.print_exc()
+        channel.send(_Broken(_in_words(error)))
+        raise SystemExit(1) from None
+
+
+def _serve(channel: _Channel, responder: Responder) -> None:
+    while True:
+        while responder.idle or channel.readable():
+            command = channel.receive()
+            if command is None:
+                return
+            _obey(command, responder)
+        outputs = responder.step()
+        if outputs:
+            channel.send(outputs)
+
+
+def _obey(command: _Command, responder: Responder) -> None:
+    match command:
+        case _Submit(request):
+            responder.submit(request)
+        case _Cancel(response_id):
+            responder.cancel(response_id)
+        case _CloseSession(session_id):
+            responder.close_session(session_id)
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+# The face -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class _Response:
+    """One response on its way: an async iterator of its outputs that ends behind Finished or Failed."""
+
+    request: Request
+    sent: bool = False  # to the process that runs now
+    outputs: deque[Output] = field(default_factory=deque)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: bool = False  # the last output was taken
+
+    def put(self, output: Output) -> None:
+        self.outputs.append(output)
+        self.arrived.set()
+
+    def __aiter__(self) -> _Response:
+        return self
+
+    async def __anext__(self) -> Output:
+        while not self.outputs:
+            if self.ended:
+                raise StopAsyncIteration
+            self.arrived.clear()
+            await self.arrived.wait()
+        output = self.outputs.popleft()
+        self.ended = isinstance(output, Finished | Failed)
+        return output
+
+
+class Worker:
+    """Owns the inference process. Call `start` next, and `close` at the end.
+
+    `factory` makes the responder inside the process; it must be picklable (a module's function, or a functools.partial
+    of one). A process that dies is started again after a delay that doubles up to `longest_restart_delay_s`. Responses
+    that it was working on end in Failed(code="worker_restarted"); those that came afterwards wait for the new one, and
+    end in Failed(code="worker_unavailable") if it does not start either.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Responder],
+        *,
+        start_timeout_s: float = 120.0,
+        restart_delay_s: float = 0.1,
+        longest_restart_delay_s: float = 30.0,
+        max_responses: int = 64,
+        max_waiting_outputs: int = 2048,
+    ) -> None:
+        self._factory = pickle.dumps(factory)
+        self._start_timeout_s = start_timeout_s
+        self._restart_delay_s = restart_delay_s
+        self._longest_restart_delay_s = longest_restart_delay_s
+        self._max_responses = max_responses
+        self._max_waiting_outputs = max_waiting_outputs
+        self._responses: dict[str, _Response] = {}
+        self._process: multiprocessing.process.BaseProcess | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._unavailable = "The worker was not started."  # why nothing can be asked of it; "" while something can
+        self.voices: tuple[str, ...] = ()
+        self.alive = False
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, None before it was started."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the process and wait until its responder is ready. Raises WorkerError with the reason if it is not."""
+        await self._launch()
+        self._supervisor = asyncio.create_task(self._supervise(), name="inference worker")
+
+    def respond(self, request: Request) -> _Response:
+        """Submit the request at once and return its outputs, an async iterator that always ends in Finished or Failed.
+
+        Raises ValueError if a response of this id is running.
+        """
+        if request.response_id in self._responses:
+            raise ValueError(f"response {request.response_id} is already running")
+        response = _Response(request)
+        if self._unavailable:
+            response.put(Failed(request.response_id, "worker_unavailable", self._unavailable))
+        elif len(self._responses) >= self._max_responses:
+            response.put(Failed(request.response_id, "overloaded", "Too many answers are being made at once."))
+        else:
+            self._responses[request.response_id] = response
+            if self.alive:
+                self._submit(response)
+        return response
+
+    def cancel(self, response_id: str) -> None:
+        """Ask for an early end; the response then ends in Finished(reason="cancelled"). Unknown ids are ignored."""
+        response = self._responses.get(response_id)
+        if response is None:
+            return
+        if response.sent:
+            self._send(_Cancel(response_id))
+        else:
+            del self._responses[response_id]
+            response.put(Finished(response_id, "cancelled", "", (), ()))
+
+    def close_session(self, session_id: str) -> None:
+        """Cancel what runs for the session and let the responder forget it."""
+        for response in [r for r in self._responses.values() if r.request.session_id == session_id]:
+            self.cancel(response.request.response_id)
+        if self.alive:
+            self._send(_CloseSession(session_id))
+
+    async def close(self) -> None:
+        """End the process. Running responses end in Failed(code="worker_unavailable")."""
+        self._unavailable = "The server is shutting down."
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        await self._reap()
+        self._fail(list(self._responses.values()), "worker_unavailable", self._unavailable)
+
+    # Outgoing
+
+    def _submit(self, response: _Response) -> None:
+        response.sent = True
+        self._send(_Submit(response.request))
+
+    def _send(self, command: _Command) -> None:
+        # Bounded without waiting: at most one request and one cancel for each of `max_responses`.
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(_pack(command))
+
+    # Incoming
+
+    async def _receive(self) -> _Ready | _Broken | list[Output]:
+        assert self._reader is not None
+        header = await self._reader.readexactly(_LENGTH.size)
+        return pickle.loads(await self._reader.readexactly(_LENGTH.unpack(header)[0]))
+
+    async def _deliver_until_it_dies(self) -> str:
+        """Hand outputs to their responses. Returns why the process can send no more."""
+        try:
+            while True:
+                message = await self._receive()
+                if isinstance(message, _Broken):
+                    return message.reason
+                assert isinstance(message, list)
+                for output in message:
+                    self._deliver(output)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return "The inference process ended unexpectedly."
+
+    def _deliver(self, output: Output) -> None:
+        response = self._responses.get(output.response_id)
+        if response is None:
+            return
+        if len(response.outputs) >= self._max_waiting_outputs:
+            self._send(_Cancel(output.response_id))
+            response.outputs.clear()
+            self._fail([response], "slow_consumer", "The answer was not taken as fast as it was made.")
+            return
+        if isinstance(output, Finished | Failed):
+            del self._responses[output.response_id]
+        response.put(output)
+
+    def _fail(self, responses: list[_Response], code: str, message: str) -> None:
+        for response in responses:
+            del self._responses[response.request.response_id]
+            response.put(Failed(response.request.response_id, code, message))
+
+    # The life of the process
+
+    async def _launch(self) -> None:
+        here, there = socket.socketpair()
+        context = multiprocessing.get_context("spawn")
+        self._process = context.Process(target=_run_process, args=(there, self._factory), name="inference", daemon=True)
+        try:
+            await asyncio.to_thread(_start_deaf_to_ctrl_c, self._process)
+        finally:
+            there.close()
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=here)
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                message = await self._receive()
+        except TimeoutError:
+            message = _Broken(f"The model was not ready after {self._start_timeout_s:.0f} s.")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            message = _Broken("The inference process ended while it was starting.")
+        except asyncio.CancelledError:
+            await self._reap()
+            raise
+        if isinstance(message, _Broken):
+            await self._reap()
+            raise WorkerError(message.reason)
+        assert isinstance(message, _Ready)
+        self.voices = message.voices
+        self.alive = True
+        self._unavailable = ""
+        for response in self._responses.values():
+            self._submit(response)
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        delay_s = self._restart_delay_s
+        while True:
+            started_at = loop.time()
+            reason = await self._deliver_until_it_dies()
+            self.alive = False
+            exit_code = await self._reap()
+            logger.error("the inference process died (exit code %s) and is started again: %s", exit_code, reason)
+            running = [response for response in self._responses.values() if response.sent]
+            self._fail(running, "worker_restarted", f"The model had to be restarted. {reason}")
+            if loop.time() - started_at > self._longest_restart_delay_s:
+                delay_s = self._restart_delay_s
+            delay_s = await self._launch_again(delay_s)
+            self.restarts += 1
+
+    async def _launch_again(self, delay_s: float) -> float:
+        """Try until a process is ready. Returns the delay before the next attempt, should it be needed soon."""
+        while True:
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, self._longest_restart_delay_s)
+            try:
+                await self._launch()
+                return delay_s
+            except WorkerError as error:
+                logger.error("the inference process does not start: %s", error)
+                self._unavailable = f"The model does not start: {error}"
+                self._fail(list(self._responses.values()), "worker_unavailable", self._unavailable)
+
+    async def _reap(self) -> int | None:
+        """Close the socket, give the process two seconds to leave, then end it. Returns its exit code."""
+        self.alive = False
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        process = self._process
+        if process is None or process.pid is None:
+            return None
+        return await asyncio.shield(asyncio.to_thread(_end, process))
+
+
+def _start_deaf_to_ctrl_c(process: multiprocessing.process.BaseProcess) -> None:
+    # A process inherits the signal mask of the thread that starts it. Without this, Ctrl-C during the seconds in which
+    # the process imports its modules would end it with a traceback.
+    assert threading.current_thread() is not threading.main_thread()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> int | None:
+    process.join(2)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode
