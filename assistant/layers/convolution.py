@@ -1,7 +1,7 @@
 """Non-causal 1-D convolutions of SEANet (arXiv 2009.02095) with the padding of the published SpeechTokenizer.
 
-The published files nest each convolution (`conv.conv.weight`, `convtr.convtr.weight`); the modules here keep those names, with
-plain weights in place of the weight-norm pair.
+Published files nest each convolution (`conv.conv.weight`, `convtr.convtr.weight`); the modules here keep those names,
+with plain weights in place of the weight-norm pairs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ class Conv1d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.conv["conv"](reflect_pad(x, self.left, self.right + -x.shape[-1] % self.stride))
 
+    def reach(self, first: int, last: int) -> tuple[int, int]:
+        """First and last input sample that output samples first..last may depend on, mirrored ones included."""
+        return first * self.stride - self.left, (last + 1) * self.stride - 1 + self.left
+
 
 class ConvTranspose1d(nn.Module):
     """[B, C_in, T] -> [B, C_out, stride * T]: kernel 2 * stride, the surplus stride trimmed off both ends."""
@@ -41,3 +45,8 @@ class ConvTranspose1d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.convtr["convtr"](x)
         return y[..., self.left : y.shape[-1] - self.right]
+
+    def reach(self, first: int, last: int) -> tuple[int, int]:
+        """First and last input sample that output samples first..last depend on."""
+        stride = self.left + self.right
+        return (first + self.left) // stride - 1, (last + self.left) // stride

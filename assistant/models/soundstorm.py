@@ -1,8 +1,8 @@
 """SoundStorm (arXiv 2305.09636): from SpeechTokenizer's semantic tokens to its acoustic levels, all frames in parallel.
 
 A Conformer reads the sum of a frame's semantic embedding and its acoustic token embeddings, masked ones included, and
-predicts every acoustic level. Generation fills the first level in confidence order (MaskGIT) and each further level in one pass.
-Q counts the acoustic levels, V the entries of a codebook; id V is the mask, in every level.
+predicts every acoustic level. Generation fills the first level in confidence order (MaskGIT), each further level in one
+pass. Q counts the acoustic levels, V the entries of a codebook; id V is the mask, in every level.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Attention(nn.Module):
 
 
 class ConvolutionModule(nn.Module):
-    """Conformer's convolution (arXiv 2005.08100): gated expansion, depthwise convolution, norm over channels, contraction."""
+    """Conformer's convolution (arXiv 2005.08100): gated expansion, depthwise convolution, channel norm, contraction."""
 
     def __init__(self, dim: int, expansion: int, kernel: int):
         super().__init__()
@@ -190,11 +190,11 @@ class SoundStorm(nn.Module):
         full_sampling_levels: int = 1,
         noise: Noise | None = None,
     ) -> Tensor:
-        """All code levels, semantic first, [B, N, Q + 1], for semantic tokens [B, N] in the voice of prompt [B, P, Q + 1].
+        """All levels, semantic first, [B, N, Q + 1], for semantic tokens [B, N] in the voice of prompt [B, P, Q + 1].
 
-        The first `full_sampling_levels` levels take `steps` + 1 passes each, the others one. The result is random through
-        `noise` (None: Gumbel noise from torch's generator), which is asked for shape [B, F, Q, V], F = P + N, in passes
-        1..steps-1 of those levels, and in the last one too unless `greedy`. Without a prompt the voice is random as well.
+        The first `full_sampling_levels` levels take `steps` + 1 passes each, the others one. The result is random by
+        `noise` alone (None: Gumbel noise from torch's generator), which is asked for [B, P + N, Q, V] in passes
+        1..steps-1 of those levels, and in the last one too unless `greedy`. Without a prompt, so is the voice.
         """
         batch, frames = semantic.shape
         mask_id, levels = self.codebook_size, self.num_quantizers
@@ -253,7 +253,7 @@ def draw(logits: Tensor, temperature: float, noise: Noise) -> Tensor:
 
 
 def least_certain(logits: Tensor, ids: Tensor, count: int) -> Tensor:
-    """A mask of the shape of ids [B, F, Q], True for the `count` tokens of each row whose ids are the least probable."""
+    """A mask of the shape of ids [B, F, Q], True for the `count` ids of each row that are the least probable."""
     doubt = 1 - logits.softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
     worst = doubt.flatten(1).topk(count, dim=-1).indices
     return torch.zeros_like(doubt, dtype=torch.bool).flatten(1).scatter_(1, worst, True).view_as(ids)

@@ -1,13 +1,16 @@
-"""SpeechTokenizer (arXiv 2308.16692): a speech codec whose first residual codebook carries content, the others the voice.
+"""SpeechTokenizer (arXiv 2308.16692): a speech codec whose first codebook carries content, the others the voice.
 
-Parameter names are those of the published checkpoints, with weight norm folded into plain weights. Nothing but the
-decoder's LSTM is causal. Waveforms are [B, 1, S] at `sample_rate`, latents [B, dimension, T], codes [n_q, B, T].
+Parameter names are those of the published checkpoints, with weight norm folded into plain weights. Waveforms are
+[B, 1, S] at `sample_rate`, latents [B, dimension, T], codes [n_q, B, T]. Nothing but the decoder's LSTM is causal;
+`DecoderStream` decodes in pieces all the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,7 +52,7 @@ class ResidualUnit(nn.Module):
 
 
 class ResidualLSTM(nn.Module):
-    """LSTM over time with its input added to its output; [B, C, T] -> [B, C, T], twice the channels if bidirectional."""
+    """LSTM over time, its input added to its output: [B, C, T] -> [B, C, T], with 2 C channels if bidirectional."""
 
     def __init__(self, channels: int, layers: int, bidirectional: bool = False):
         super().__init__()
@@ -107,7 +110,8 @@ class Decoder(nn.Module):
         lstm_layers: int,
     ):
         super().__init__()
-        channels = n_filters * 2 ** len(strides)
+        self.hop_length = math.prod(strides)
+        self.channels = channels = n_filters * 2 ** len(strides)
         layers: list[nn.Module] = [Conv1d(dimension, channels, 7)]
         if lstm_layers:
             layers += [ResidualLSTM(channels, lstm_layers)]
@@ -119,6 +123,95 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Tensor) -> Tensor:
         return self.model(latent)
+
+    @property
+    def recurrent(self) -> ResidualLSTM | None:
+        """The LSTM, which stands between the first convolution and the upsampling stages; None if there is none."""
+        layer = self.model[1]
+        return layer if isinstance(layer, ResidualLSTM) else None
+
+    @property
+    def upsampling(self) -> nn.Sequential:
+        """All after the LSTM: [B, C, T] -> [B, 1, hop * T]."""
+        return nn.Sequential(*list(self.model)[1 if self.recurrent is None else 2 :])
+
+    @cached_property
+    def margins(self) -> tuple[int, int]:
+        """How many frames on each side of a frame the first convolution, and the upsampling stages, look at."""
+        return frames_beside([self.model[0]], 1), frames_beside(self.upsampling, self.hop_length)
+
+    @property
+    def lookahead(self) -> int:
+        """A latent frame's samples are final when this many more frames are known."""
+        return sum(self.margins)
+
+
+def reach(layers: Iterable[nn.Module], first: int, last: int) -> tuple[int, int]:
+    """First and last input position of a chain of layers that its outputs first..last may depend on."""
+    for layer in reversed(list(layers)):
+        if isinstance(layer, ResidualUnit):
+            first, last = reach(layer.block, first, last)
+        elif isinstance(layer, Conv1d | ConvTranspose1d):
+            first, last = layer.reach(first, last)
+    return first, last
+
+
+def frames_beside(layers: Iterable[nn.Module], hop: int) -> int:
+    """How many input frames before or after its own the `hop` outputs of a frame may depend on."""
+    first, last = reach(layers, 0, hop - 1)
+    return max(-first, last)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Where a function that looks `margin` frames to either side has got to in frames that come in pieces.
+
+    Frames that later outputs depend on are kept and computed again; only what no later frame can change is handed out.
+    """
+
+    kept: Tensor | None = None  # [B, C, frames]
+    finished: int = 0  # how many of the kept frames have been handed out
+
+    def step(
+        self, function: Callable[[Tensor], Tensor], frames: Tensor, margin: int, hop: int, last: bool
+    ) -> tuple[Tensor | None, Overlap]:
+        """Outputs (`hop` a frame) that have become final, None if there are none, and the state after them."""
+        if self.kept is not None:
+            frames = torch.cat((self.kept, frames), dim=-1)
+        final = frames.shape[-1] - (0 if last else margin)
+        if final <= self.finished:
+            return None, replace(self, kept=frames)
+        outputs = function(frames)[..., self.finished * hop : final * hop]
+        dropped = max(final - margin, 0)
+        return outputs, Overlap(frames[..., dropped:], final - dropped)
+
+
+@dataclass(frozen=True)
+class DecoderStream:
+    """How far a decoder has got in latent frames that come in pieces. A value: keep an older one to go back to it.
+
+    Start with `DecoderStream(decoder)` and go on with what each `step` returns. Whatever the pieces, the joined samples
+    are those of decoding the whole; they come `decoder.lookahead` frames late until the step that is told it is last.
+    """
+
+    decoder: Decoder
+    head: Overlap = Overlap()
+    state: tuple[Tensor, Tensor] | None = None
+    tail: Overlap = Overlap()
+
+    def step(self, latent: Tensor, last: bool = False) -> tuple[Tensor, DecoderStream]:
+        """Finished samples [B, 1, n], n a multiple of the hop and maybe 0, after latent [B, dimension, frames >= 0]."""
+        decoder, state = self.decoder, self.state
+        near, far = decoder.margins
+        hidden, head = self.head.step(decoder.model[0], latent, near, 1, last)
+        if hidden is None:
+            hidden = latent.new_empty(latent.shape[0], decoder.channels, 0)
+        elif decoder.recurrent is not None:
+            hidden, state = decoder.recurrent.step(hidden, state)
+        wav, tail = self.tail.step(decoder.upsampling, hidden, far, decoder.hop_length, last)
+        if wav is None:
+            wav = latent.new_empty(latent.shape[0], 1, 0)
+        return wav, DecoderStream(decoder, head, state, tail)
 
 
 class Codebook(nn.Module):
@@ -147,7 +240,7 @@ class ResidualVectorQuantizer(nn.Module):
 
     @property
     def codebooks(self) -> list[Codebook]:
-        return [layer["_codebook"] for layer in self.vq["layers"]]
+        return [module for module in self.vq.modules() if isinstance(module, Codebook)]
 
     def forward(self, latent: Tensor, n_q: int | None = None, st: int = 0) -> tuple[Tensor, Tensor]:
         """Quantize latent [B, dimension, T] with the codebooks st..n_q-1, the first of which sees the latent itself.
@@ -185,11 +278,10 @@ class SpeechTokenizer(nn.Module):
         decoder: Decoder,
         transform: nn.Module,
         sample_rate: int,
-        hop_length: int,
     ):
         super().__init__()
         self.encoder, self.quantizer, self.decoder, self.transform = encoder, quantizer, decoder, transform
-        self.sample_rate, self.hop_length = sample_rate, hop_length
+        self.sample_rate, self.hop_length = sample_rate, decoder.hop_length
         self.n_q = len(quantizer.codebooks)
         self.codebook_size = quantizer.codebooks[0].embed.shape[0]
 
@@ -228,7 +320,6 @@ class SpeechTokenizer(nn.Module):
             Decoder(*shared),
             nn.Linear(dimension, semantic_dimension) if semantic_dimension != dimension else nn.Identity(),
             config["sample_rate"],
-            math.prod(strides),
         )
 
     def encode(self, wav: Tensor, n_q: int | None = None, st: int = 0) -> Tensor:
