@@ -1,9 +1,17 @@
-"""The attention seam: a model calls `attend(layer, q, k, v)` and never learns where keys and values are kept."""
+"""The attention seam: a model calls `attend(layer, q, k, v)` and never learns where keys and values are kept.
+
+`causal_attention` keeps them nowhere: whole sequences, as in training. `paged_attention` keeps them in a cache of pages
+(arXiv 2309.06180) and gives the implementation for the cache's device. All give the same numbers within rounding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,3 +24,208 @@ def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, v = q.transpose(-3, -2), k.transpose(-3, -2), v.transpose(-3, -2)
     out = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=q.shape[-3] != k.shape[-3])
     return out.transpose(-3, -2)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One sequence's part of a batch: `new` tokens behind `past` tokens that the cache already holds.
+
+    `pages` has room for all of them. Spans of one batch lie one behind the other in its token dimension.
+    """
+
+    pages: Sequence[int]
+    past: int
+    new: int
+
+
+class PagedAttention(Protocol):
+    def bind(self, spans: Sequence[Span]) -> Attend:
+        """The attention of one batch: stores the new keys and values, then lets every new token see its whole past."""
+        ...
+
+
+def paged_attention(keys: Tensor, values: Tensor, page_size: int) -> PagedAttention:
+    """Attention over a pool of keys and values, each [layers, slots, kv_heads, dim], on the pool's device.
+
+    A page is `page_size` slots in a row.
+    """
+    if keys.is_cuda:
+        return CudaPagedAttention(keys, values, page_size)
+    return CpuPagedAttention(keys, values, page_size)
+
+
+def slots_of(span: Span, page_size: int) -> list[int]:
+    """The slots of the new tokens."""
+    return [
+        span.pages[place // page_size] * page_size + place % page_size
+        for place in range(span.past, span.past + span.new)
+    ]
+
+
+def runs_of(pages: Sequence[int], length: int, page_size: int) -> list[slice]:
+    """The slots of tokens 0 to length - 1, as few slices as the pages allow."""
+    runs: list[slice] = []
+    start = end = -1
+    for page in pages[: -(-length // page_size)]:
+        if page * page_size == end:
+            end += page_size
+            continue
+        if end >= 0:
+            runs.append(slice(start, end))
+        start, end = page * page_size, (page + 1) * page_size
+    if end >= 0:
+        runs.append(slice(start, end - -length % page_size))
+    return runs
+
+
+class CpuPagedAttention:
+    """Reads each run of neighbouring pages as a view, attends to it alone, and joins the results by their softmax sums.
+
+    New tokens of a chunk see each other causally and every run of the past whole, so no mask is ever made.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, page_size: int) -> None:
+        self._keys, self._values = keys.unbind(), values.unbind()
+        self._page_size = page_size
+
+    def bind(self, spans: Sequence[Span]) -> Attend:
+        slots = torch.tensor([slot for span in spans for slot in slots_of(span, self._page_size)])
+        parts: list[tuple[slice, list[slice]]] = []
+        row = 0
+        for span in spans:
+            seen = span.past + (span.new == 1)  # a single token finds itself in the cache, too
+            parts.append((slice(row, row + span.new), runs_of(span.pages, seen, self._page_size)))
+            row += span.new
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            keys, values = self._keys[layer], self._values[layer]
+            q, k, v = q.to(keys.dtype), k.to(keys.dtype), v.to(keys.dtype)
+            keys.index_copy_(0, slots, k)
+            values.index_copy_(0, slots, v)
+            outputs = []
+            for rows, runs in parts:
+                joined = None
+                if rows.stop - rows.start > 1:
+                    joined = _partial(q[rows], k[rows], v[rows], causal=True)
+                for run in runs:
+                    part = _partial(q[rows], keys[run], values[run])
+                    joined = part if joined is None else _join(joined, part)
+                assert joined is not None
+                outputs.append(joined[0].permute(2, 1, 0, 3).flatten(1, 2))
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+        return attend
+
+
+def _partial(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
+    """Attention of q [T, heads, dim] to k and v [S, kv_heads, dim], with what is needed to join it to other parts.
+
+    Returns [group, kv_heads, T, dim] and the logarithms of the softmax sums [group, kv_heads, T, 1], where query head
+    kv_head * groups + group belongs to kv_head.
+    """
+    kv_heads = k.shape[1]
+    groups = q.shape[1] // kv_heads
+    q = q.unflatten(1, (kv_heads, groups)).permute(2, 1, 0, 3)
+    k = k.transpose(0, 1).expand(groups, -1, -1, -1)
+    v = v.transpose(0, 1).expand(groups, -1, -1, -1)
+    # The kernel behind F.scaled_dot_product_attention on the CPU; only it gives the softmax sums.
+    out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
+    return out, log_sum.unsqueeze(-1)
+
+
+def _join(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    (out_1, log_1), (out_2, log_2) = first, second
+    weight = torch.sigmoid(log_2 - log_1).to(out_1.dtype)
+    return torch.lerp(out_1, out_2, weight.expand_as(out_1)), torch.logaddexp(log_1, log_2)
+
+
+class CudaPagedAttention:
+    """Paged flash attention: the `flash-attn` package where it is installed, else torch's own `varlen_attn`.
+
+    Both find the pages by a block table and align causality to the end of each sequence. FlashAttention-2 wants half
+    precision and a page size that is a multiple of 256.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, page_size: int) -> None:
+        self._keys, self._values = keys.unbind(), values.unbind()
+        self._paged_keys = keys.unflatten(1, (-1, page_size)).unbind()
+        self._paged_values = values.unflatten(1, (-1, page_size)).unbind()
+        self._page_size = page_size
+        self._kernel = _flash_attn_package() or _torch_varlen
+
+    def bind(self, spans: Sequence[Span]) -> Attend:
+        def on_device(numbers: Sequence[object], dtype: torch.dtype = torch.int32) -> Tensor:
+            return torch.tensor(numbers, dtype=dtype).to(self._keys[0].device, non_blocking=True)
+
+        lengths = [span.past + span.new for span in spans]
+        width = max(len(span.pages) for span in spans)
+        slots = on_device([slot for span in spans for slot in slots_of(span, self._page_size)], torch.int64)
+        batch = _PagedBatch(
+            q_starts=on_device([0, *accumulate(span.new for span in spans)]),
+            k_starts=on_device([0, *accumulate(lengths)]),
+            longest_q=max(span.new for span in spans),
+            longest_k=max(lengths),
+            lengths=on_device(lengths),
+            table=on_device([[*span.pages, *[0] * (width - len(span.pages))] for span in spans]),
+        )
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            self._keys[layer].index_copy_(0, slots, k)
+            self._values[layer].index_copy_(0, slots, v)
+            return self._kernel(q, self._paged_keys[layer], self._paged_values[layer], batch)
+
+        return attend
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _PagedBatch:
+    q_starts: Tensor  # [B + 1] int32, where each sequence's new tokens start in the batch
+    k_starts: Tensor  # [B + 1] int32, the running sum of the sequences' lengths
+    longest_q: int
+    longest_k: int
+    lengths: Tensor  # [B] int32, past and new
+    table: Tensor  # [B, pages] int32
+
+
+_Kernel = Callable[[Tensor, Tensor, Tensor, _PagedBatch], Tensor]
+"""(q [T, heads, dim], keys [pages, page_size, kv_heads, dim], values, batch) -> [T, heads, dim]"""
+
+
+def _torch_varlen(q: Tensor, keys: Tensor, values: Tensor, batch: _PagedBatch) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    return varlen_attn(
+        q,
+        keys,
+        values,
+        batch.q_starts,
+        batch.k_starts,
+        batch.longest_q,
+        batch.longest_k,
+        window_size=(-1, 0),
+        enable_gqa=True,
+        seqused_k=batch.lengths,
+        block_table=batch.table,
+    )
+
+
+def _flash_attn_package() -> _Kernel | None:
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError:
+        return None
+
+    def kernel(q: Tensor, keys: Tensor, values: Tensor, batch: _PagedBatch) -> Tensor:
+        return flash_attn_varlen_func(
+            q,
+            keys,
+            values,
+            batch.q_starts,
+            batch.k_starts,
+            batch.longest_q,
+            batch.longest_k,
+            causal=True,
+            block_table=batch.table,
+        )
+
+    return kernel

@@ -173,15 +173,16 @@ class Llama(nn.Module):
         """Logits [..., T, vocab_size] of whole sequences of tokens [..., T] that start at position 0."""
         return self.logits(self.hidden(tokens))
 
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None, attend: Attend = causal_attention) -> Tensor:
+    def hidden(
+        self, tokens: Tensor, rotary: tuple[Tensor, Tensor] | None = None, attend: Attend = causal_attention
+    ) -> Tensor:
         """Normalized states [..., T, hidden_size] of tokens [..., T].
 
-        `positions` [T], by default 0 to T - 1, and `attend` let an engine run parts of sequences over its own cache.
+        `rotary`, the tables of the tokens' positions, by default 0 to T - 1, and `attend` let an engine run parts of
+        sequences over its own cache.
         """
-        if positions is None:
-            positions = torch.arange(tokens.shape[-1], device=tokens.device)
-        cos, sin = self.rotary(positions)
         x = self.model.embed_tokens(tokens)
+        cos, sin = rotary or self.rotary(torch.arange(tokens.shape[-1], device=tokens.device))
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         for block in self.model.layers:
             x = block(x, cos, sin, attend)

@@ -1,0 +1,363 @@
+"""The inference engine: prompts and replies of all sessions, computed together over one paged KV cache.
+
+Synchronous, for one thread. Callers hand over the whole token list of a dialogue each turn (`set_prompt`), the engine
+computes what differs from the tokens that the cache holds, and `step` moves every sequence on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from assistant.engine.grammar import GrammarState, Kind
+from assistant.engine.kv_cache import KVCache, OutOfPages, PageTable
+from assistant.engine.sampling import PUBLISHED, Sampling, choose, penalize
+from assistant.engine.scheduler import schedule
+from assistant.layers.attention import Span, paged_attention
+from assistant.models.llama import Llama
+
+Finish = Literal["grammar", "length", "stopped", "error"]
+"""Why a reply ended: it was complete, a limit was reached, `stop` was called, or a fault."""
+
+
+class ContextTooLong(ValueError):
+    """A prompt holds more tokens than a sequence may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """`pages` of `page_size` tokens bound the memory of all sequences together, `max_context` the tokens of one.
+
+    A step computes at most `chunk_tokens`. On CUDA a page is a multiple of 256 tokens.
+    """
+
+    pages: int = 512
+    page_size: int = 64
+    max_context: int = 4096
+    chunk_tokens: int = 256
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One session's tokens. Made by Engine.open and changed by the engine alone; read it freely.
+
+    `tokens` are those that the cache holds, `pending` those that wait to be computed behind them, `generated` the reply so
+    far (its last token may still be pending). `finished` says why the reply ended; with "error", `error` says what happened.
+    """
+
+    id: str
+    tokens: list[int] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
+    generated: list[int] = field(default_factory=list)
+    finished: Finish | None = None
+    error: Exception | None = None
+    table: PageTable = field(default_factory=PageTable)
+    last_hidden: Tensor | None = None  # [hidden_size], of tokens[-1]
+    reply: _Reply | None = None
+    used_at: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether steps will move it on."""
+        return bool(self.pending) or self.reply is not None
+
+
+@dataclass(slots=True, eq=False)
+class _Reply:
+    """A reply that is being generated."""
+
+    state: GrammarState
+    sampling: Mapping[Kind, Sampling]
+    max_tokens: int
+    random: random.Random
+    seen: Tensor | None  # [vocab_size] bool; kept only where a repetition penalty asks for it
+
+
+class Engine:
+    """Owns the KV cache and runs the model. `open`, `set_prompt`, `generate`, then `step` until nothing is active."""
+
+    def __init__(self, model: Llama, config: EngineConfig) -> None:
+        """The model is used as it is: its device, its dtype (the cache takes the same)."""
+        weight = model.model.embed_tokens.weight
+        sizes = model.config
+        self.model = model.eval()
+        self.config = config
+        self.cache = KVCache(
+            sizes.num_hidden_layers,
+            sizes.num_key_value_heads,
+            sizes.head_dim,
+            pages=config.pages,
+            page_size=config.page_size,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+        self.tokens_computed = 0
+        self.tokens_reused = 0
+        self._device = weight.device
+        cos, sin = model.rotary(torch.arange(config.max_context, device=weight.device))
+        self._cos, self._sin = cos.to(weight.dtype), sin.to(weight.dtype)
+        self._attention = paged_attention(self.cache.keys, self.cache.values, config.page_size)
+        self._sequences: dict[str, Sequence] = {}
+        self._steps = 0
+
+    def open(self, session_id: str) -> Sequence:
+        """A new sequence without tokens. ValueError where the id is taken."""
+        return self._add(Sequence(session_id))
+
+    def fork(self, sequence: Sequence, session_id: str) -> Sequence:
+        """A new sequence with the same computed and pending tokens; computed ones are shared. A reply is not taken along."""
+        twin = Sequence(session_id, list(sequence.tokens), list(sequence.pending))
+        self._add(twin)
+        twin.table = self.cache.fork(sequence.table)
+        twin.last_hidden = sequence.last_hidden
+        return twin
+
+    def close(self, sequence: Sequence) -> None:
+        """Give its pages back. The sequence is of no use afterwards."""
+        del self._sequences[sequence.id]
+        self.cache.free(sequence.table)
+        sequence.reply = None
+        sequence.pending = []
+
+    def set_prompt(self, sequence: Sequence, tokens: Seq[int]) -> int:
+        """Make `tokens` what the sequence holds: keep the common start, forget the rest, queue what is new.
+
+        Returns how many need no computing. A reply in progress stops. ContextTooLong and ValueError (no such token)
+        leave the sequence as it was.
+        """
+        tokens = list(tokens)
+        if len(tokens) > self.config.max_context:
+            raise ContextTooLong(f"{len(tokens)} tokens, a sequence has room for {self.config.max_context}")
+        if tokens and not 0 <= min(tokens) <= max(tokens) < self.model.config.vocab_size:
+            raise ValueError(f"tokens must lie in 0..{self.model.config.vocab_size - 1}")
+        self.stop(sequence)
+        kept = _common_length(sequence.tokens, tokens)
+        self._truncate(sequence, kept)
+        sequence.pending = tokens[kept:]
+        sequence.generated = []
+        sequence.finished = sequence.error = None
+        self.tokens_reused += kept
+        return kept
+
+    def generate(
+        self,
+        sequence: Sequence,
+        state: GrammarState,
+        sampling: Mapping[Kind, Sampling],
+        max_tokens: int,
+        seed: int | None = None,
+    ) -> None:
+        """Start a reply behind the prompt. Its tokens come out of `step`; `sequence.finished` tells its end.
+
+        A kind of token that `sampling` does not name is chosen by the published settings. Equal prompt, settings and seed give an equal reply,
+        whoever else is being served. ValueError where there is no prompt or a reply is in progress.
+        """
+        if sequence.reply is not None:
+            raise ValueError("a reply is in progress")
+        if not sequence.tokens and not sequence.pending:
+            raise ValueError("a reply needs a prompt")
+        sampling = {**PUBLISHED, **sampling}
+        seen = None
+        if any(settings.repetition_penalty != 1 for settings in sampling.values()):
+            seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool, device=self._device)
+            seen[torch.tensor(sequence.tokens + sequence.pending, device=self._device)] = True
+        if not sequence.pending and sequence.last_hidden is None:
+            last = sequence.tokens[-1]
+            self._truncate(sequence, len(sequence.tokens) - 1)
+            sequence.pending = [last]
+        sequence.generated = []
+        sequence.finished = sequence.error = None
+        sequence.reply = _Reply(state, sampling, max_tokens, random.Random(seed), seen)
+
+    def stop(self, sequence: Sequence) -> None:
+        """End a reply where it is; what it said so far stays in the cache. Without a reply, drop what is pending."""
+        if sequence.reply is not None:
+            self._finish(sequence, "stopped")
+        sequence.pending = []
+
+    @torch.inference_mode()
+    def step(self) -> list[tuple[str, int]]:
+        """Compute one batch. Returns the new tokens of all replies as (session id, token), in order for each session.
+
+        A fault in one sequence ends that one, with `finished` "error".
+        """
+        new_tokens: list[tuple[str, int]] = []
+        for sequence in self._replying():
+            self._say_forced(sequence, new_tokens)
+        work = self._reserve(schedule(self._sequences.values(), self.config.chunk_tokens))
+        if work:
+            self._run(work)
+        ready = [sequence for sequence in self._replying() if not sequence.pending]
+        for sequence, token in self._sample(ready):
+            self._say(sequence, token, new_tokens)
+            self._say_forced(sequence, new_tokens)
+        return new_tokens
+
+    @property
+    def idle(self) -> bool:
+        """Whether a step would do nothing."""
+        return not any(sequence.active for sequence in self._sequences.values())
+
+    def _replying(self) -> list[Sequence]:
+        return [sequence for sequence in self._sequences.values() if sequence.reply is not None]
+
+    # schedule
+
+    def _reserve(self, work: list[tuple[Sequence, int]]) -> list[tuple[Sequence, int]]:
+        """The part of the work that pages could be found for. Idle sequences make room, longest unused first."""
+        granted = []
+        for sequence, count in work:
+            while True:
+                try:
+                    self.cache.extend(sequence.table, count)
+                except OutOfPages as error:
+                    idle = [other for other in self._sequences.values() if other.table.pages and not other.active]
+                    if not idle:
+                        self._fail(sequence, error)
+                        break
+                    self._truncate(min(idle, key=lambda other: other.used_at), 0)
+                else:
+                    granted.append((sequence, count))
+                    break
+        return granted
+
+    # run
+
+    def _run(self, work: list[tuple[Sequence, int]]) -> None:
+        """Compute pending tokens. Where the batch fails, each sequence is tried alone, so that only the faulty one ends."""
+        try:
+            hidden = self._forward(work)
+        except Exception as error:
+            for sequence, _ in work:
+                self.cache.truncate(sequence.table, len(sequence.tokens))
+            if len(work) == 1:
+                self._fail(work[0][0], error)
+                return
+            for sequence, count in work:
+                self.cache.extend(sequence.table, count)
+                self._run([(sequence, count)])
+            return
+        self._steps += 1
+        end = 0
+        for sequence, count in work:
+            end += count
+            sequence.tokens += sequence.pending[:count]
+            del sequence.pending[:count]
+            sequence.last_hidden = hidden[end - 1]
+            sequence.used_at = self._steps
+            self.tokens_computed += count
+
+    def _forward(self, work: list[tuple[Sequence, int]]) -> Tensor:
+        """Hidden states [tokens of the batch, hidden_size]."""
+        tokens: list[int] = []
+        places: list[int] = []
+        spans = []
+        for sequence, count in work:
+            past = len(sequence.tokens)
+            tokens += sequence.pending[:count]
+            places += range(past, past + count)
+            spans.append(Span(sequence.table.pages, past, count))
+        indices = torch.tensor([tokens, places]).to(self._device, non_blocking=True)
+        rotary = (self._cos[indices[1]], self._sin[indices[1]])
+        return self.model.hidden(indices[0], rotary, self._attention.bind(spans))
+
+    # postprocess
+
+    def _sample(self, ready: list[Sequence]) -> Iterable[tuple[Sequence, int]]:
+        """The next token of each sequence; those with the same choice of tokens go through the output layer together."""
+        groups = defaultdict(list)
+        for sequence in ready:
+            groups[sequence.reply.state.allowed].append(sequence)
+        for allowed, group in groups.items():
+            hidden = torch.stack([sequence.last_hidden for sequence in group])
+            logits = torch.cat(
+                [self.model.logits(hidden, slice(ids.start, ids.stop)) for ids in allowed], dim=-1
+            ).float()
+            settings = []
+            for row, sequence in enumerate(group):
+                reply = sequence.reply
+                setting = reply.sampling[reply.state.kind]
+                settings.append(setting)
+                if reply.seen is not None and setting.repetition_penalty != 1:
+                    seen = torch.cat([reply.seen[ids.start : ids.stop] for ids in allowed])
+                    logits[row] = penalize(logits[row], seen, setting.repetition_penalty)
+            choices = choose(logits, settings, [sequence.reply.random.random() for sequence in group])
+            for sequence, choice in zip(group, choices, strict=True):
+                if choice < 0:
+                    self._fail(sequence, FloatingPointError("the model's output is not a number"))
+                else:
+                    yield sequence, _nth(allowed, choice)
+
+    def _say(self, sequence: Sequence, token: int, new_tokens: list[tuple[str, int]]) -> None:
+        """A token joins the reply and is to be computed next, unless it is the last."""
+        reply = sequence.reply
+        reply.state = reply.state.advance(token)
+        if reply.seen is not None:
+            reply.seen[token] = True
+        sequence.generated.append(token)
+        new_tokens.append((sequence.id, token))
+        if reply.state is None:
+            self._finish(sequence, "grammar")
+        elif (
+            len(sequence.generated) >= reply.max_tokens
+            or len(sequence.tokens) + len(sequence.pending) >= self.config.max_context
+        ):
+            self._finish(sequence, "length")
+        else:
+            sequence.pending.append(token)
+
+    def _say_forced(self, sequence: Sequence, new_tokens: list[tuple[str, int]]) -> None:
+        """Tokens without alternative need no output layer, and are computed together with what comes next."""
+        while sequence.reply is not None and (token := sequence.reply.state.forced) is not None:
+            self._say(sequence, token, new_tokens)
+
+    # sequences
+
+    def _add(self, sequence: Sequence) -> Sequence:
+        if sequence.id in self._sequences:
+            raise ValueError(f"there is a sequence {sequence.id!r} already")
+        self._sequences[sequence.id] = sequence
+        return sequence
+
+    def _truncate(self, sequence: Sequence, length: int) -> None:
+        if length < len(sequence.tokens):
+            self.cache.truncate(sequence.table, length)
+            del sequence.tokens[length:]
+            sequence.last_hidden = None
+
+    def _finish(self, sequence: Sequence, reason: Finish) -> None:
+        sequence.finished = reason
+        sequence.reply = None
+        sequence.pending = []
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        sequence.error = error
+        self._finish(sequence, "error")
+
+
+def _common_length(first: list[int], second: list[int]) -> int:
+    """How many tokens two lists have in common at their start."""
+    equal, different = 0, min(len(first), len(second)) + 1
+    while different - equal > 1:
+        middle = (equal + different) // 2
+        if first[equal:middle] == second[equal:middle]:
+            equal = middle
+        else:
+            different = middle
+    return equal
+
+
+def _nth(ranges: Iterable[range], index: int) -> int:
+    """Element `index` of ranges laid end to end."""
+    for ids in ranges:
+        if index < len(ids):
+            return ids[index]
+        index -= len(ids)
+    raise IndexError(index)

@@ -1,0 +1,148 @@
+"""Which tokens a reply may hold next: a small state machine over its modalities.
+
+A reply is a chain of segments. A segment is a run of tokens of one kind and one closing token, which leads to the next
+segment. The engine computes only the output rows that `allowed` names, so a malformed reply cannot be sampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from assistant.vocabulary import MUSIC_CODEBOOKS, Modality, Vocabulary
+
+Kind = Literal["text", "speech", "image", "music"]
+
+IMAGE_TOKENS = 32
+"""Tokens of one picture (SEED, arXiv 2310.01218)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`minimum` to `maximum` tokens of one kind, then one of `closings`, each with the segment it leads to.
+
+    The token at place i comes from `cycle[i % len(cycle)]`, and a segment closes only between cycles. A closing that
+    leads to None ends the reply. A segment of no tokens (`maximum` 0) is a mark that has to come.
+    """
+
+    kind: Kind
+    cycle: tuple[range, ...]
+    closings: tuple[tuple[int, Segment | None], ...]
+    minimum: int = 0
+    maximum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrammarState:
+    """A place in a reply. A value: `advance` makes a new one."""
+
+    segment: Segment
+    count: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """Whose sampling settings choose the next token."""
+        return self.segment.kind
+
+    @property
+    def allowed(self) -> tuple[range, ...]:
+        """The ids that may come next, as ranges that do not overlap. Never empty."""
+        segment, count = self.segment, self.count
+        ranges: tuple[range, ...] = ()
+        if segment.maximum is None or count < segment.maximum:
+            ranges = (segment.cycle[count % len(segment.cycle)],)
+        whole = not segment.cycle or count % len(segment.cycle) == 0
+        if whole and count >= segment.minimum:
+            ranges += tuple(range(token, token + 1) for token, _ in segment.closings)
+        return ranges
+
+    @property
+    def forced(self) -> int | None:
+        """The next token where only one is possible."""
+        ranges = self.allowed
+        return ranges[0].start if len(ranges) == 1 and len(ranges[0]) == 1 else None
+
+    def advance(self, token: int) -> GrammarState | None:
+        """The place behind `token`; None where it ends the reply. ValueError for a token that is not allowed."""
+        if not any(token in ids for ids in self.allowed):
+            raise ValueError(f"token {token} is not allowed in {self.kind} at place {self.count}")
+        for closing, following in self.segment.closings:
+            if token == closing:
+                return None if following is None else GrammarState(following)
+        return replace(self, count=self.count + 1)
+
+
+def mark(token: int, following: Segment | None) -> Segment:
+    """A token that has to come."""
+    return Segment("text", (), ((token, following),), maximum=0)
+
+
+def text(
+    vocabulary: Vocabulary,
+    closings: tuple[tuple[int, Segment | None], ...],
+    minimum: int = 0,
+    maximum: int | None = None,
+) -> Segment:
+    """Ordinary pieces (none of <unk>, <s>, </s>) until one of the closings."""
+    first = max(vocabulary.bos, vocabulary.eos, vocabulary.pad) + 1
+    return Segment("text", (vocabulary.text[first:],), closings, minimum, maximum)
+
+
+def speech(vocabulary: Vocabulary, following: Segment | None, maximum: int | None = None) -> Segment:
+    """At least one speech token, then <eosp>. The mark <sosp> comes before this segment."""
+    modality = vocabulary.speech
+    return Segment("speech", (modality.tokens,), ((modality.end, following),), 1, maximum)
+
+
+def image(vocabulary: Vocabulary, following: Segment | None) -> Segment:
+    """IMAGE_TOKENS picture tokens, then <eoim>."""
+    modality = _present(vocabulary.image, "pictures")
+    return Segment("image", (modality.tokens,), ((modality.end, following),), IMAGE_TOKENS, IMAGE_TOKENS)
+
+
+def music(vocabulary: Vocabulary, following: Segment | None, max_frames: int | None = None) -> Segment:
+    """At least one frame of one token from each codebook in turn, then <eomu> between frames."""
+    modality = _present(vocabulary.music, "music")
+    size = len(modality.tokens) // MUSIC_CODEBOOKS
+    cycle = tuple(modality.tokens[level * size : (level + 1) * size] for level in range(MUSIC_CODEBOOKS))
+    maximum = None if max_frames is None else max_frames * MUSIC_CODEBOOKS
+    return Segment("music", cycle, ((modality.end, following),), MUSIC_CODEBOOKS, maximum)
+
+
+def reply(
+    vocabulary: Vocabulary,
+    *,
+    heard: bool,
+    speak: bool,
+    max_transcript: int | None = None,
+    max_text: int | None = None,
+    max_speech: int | None = None,
+) -> GrammarState:
+    """The dialogue template's reply: [<-Ins-> transcript <-Res->] text [<sosp> speech <eosp>] <eos>.
+
+    `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
+    The limits are in tokens; a part that reaches its limit closes. A text-only reply may end in any of the vocabulary's ends.
+    """
+    if speak:
+        spoken = speech(vocabulary, mark(vocabulary.reply_ends[1], None), max_speech)
+        answer = text(vocabulary, ((vocabulary.speech.start, spoken),), 1, max_text)
+    else:
+        answer = text(vocabulary, tuple((end, None) for end in vocabulary.reply_ends), 1, max_text)
+    if not heard:
+        return GrammarState(answer)
+    return GrammarState(
+        mark(vocabulary.transcript_mark, text(vocabulary, ((vocabulary.reply_mark, answer),), 0, max_transcript))
+    )
+
+
+def transcript(vocabulary: Vocabulary, max_transcript: int | None = None) -> GrammarState:
+    """<-Ins-> transcript <-Res-> and no more."""
+    return GrammarState(
+        mark(vocabulary.transcript_mark, text(vocabulary, ((vocabulary.reply_mark, None),), 0, max_transcript))
+    )
+
+
+def _present(modality: Modality | None, name: str) -> Modality:
+    if modality is None:
+        raise ValueError(f"this vocabulary has no {name}")
+    return modality
