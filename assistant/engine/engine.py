@@ -48,8 +48,9 @@ class EngineConfig:
 class Sequence:
     """One session's tokens. Made by Engine.open and changed by the engine alone; read it freely.
 
-    `tokens` are those that the cache holds, `pending` those that wait to be computed behind them, `generated` the reply so
-    far (its last token may still be pending). `finished` says why the reply ended; with "error", `error` says what happened.
+    `tokens` are those that the cache holds, `pending` those that wait to be computed behind them, `generated` the reply
+    so far (its last tokens are pending, and never computed once it has ended). `finished` says why the reply ended; with
+    "error", `error` says what happened. An idle sequence may lose its `tokens` to others that need the room.
     """
 
     id: str
@@ -112,7 +113,7 @@ class Engine:
         return self._add(Sequence(session_id))
 
     def fork(self, sequence: Sequence, session_id: str) -> Sequence:
-        """A new sequence with the same computed and pending tokens; computed ones are shared. A reply is not taken along."""
+        """A new sequence with the same computed (shared) and pending tokens, without the reply in progress."""
         twin = Sequence(session_id, list(sequence.tokens), list(sequence.pending))
         self._add(twin)
         twin.table = self.cache.fork(sequence.table)
@@ -156,8 +157,8 @@ class Engine:
     ) -> None:
         """Start a reply behind the prompt. Its tokens come out of `step`; `sequence.finished` tells its end.
 
-        A kind of token that `sampling` does not name is chosen by the published settings. Equal prompt, settings and seed give an equal reply,
-        whoever else is being served. ValueError where there is no prompt or a reply is in progress.
+        A kind that `sampling` does not name is chosen by the published settings. Equal prompt, settings and seed give an
+        equal reply, whoever else is being served. ValueError where there is no prompt or a reply is in progress.
         """
         if sequence.reply is not None:
             raise ValueError("a reply is in progress")
@@ -231,7 +232,7 @@ class Engine:
     # run
 
     def _run(self, work: list[tuple[Sequence, int]]) -> None:
-        """Compute pending tokens. Where the batch fails, each sequence is tried alone, so that only the faulty one ends."""
+        """Compute pending tokens. Where a batch fails, each sequence is tried alone: only the faulty one ends."""
         try:
             hidden = self._forward(work)
         except Exception as error:
@@ -271,15 +272,14 @@ class Engine:
     # postprocess
 
     def _sample(self, ready: list[Sequence]) -> Iterable[tuple[Sequence, int]]:
-        """The next token of each sequence; those with the same choice of tokens go through the output layer together."""
+        """The next token of each sequence. Those with the same choice of tokens share the output layer's products."""
         groups = defaultdict(list)
         for sequence in ready:
             groups[sequence.reply.state.allowed].append(sequence)
         for allowed, group in groups.items():
             hidden = torch.stack([sequence.last_hidden for sequence in group])
-            logits = torch.cat(
-                [self.model.logits(hidden, slice(ids.start, ids.stop)) for ids in allowed], dim=-1
-            ).float()
+            parts = [self.model.logits(hidden, slice(ids.start, ids.stop)) for ids in allowed]
+            logits = torch.cat(parts, dim=-1).float()
             settings = []
             for row, sequence in enumerate(group):
                 reply = sequence.reply

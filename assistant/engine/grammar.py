@@ -27,9 +27,13 @@ class Segment:
 
     kind: Kind
     cycle: tuple[range, ...]
-    closings: tuple[tuple[int, Segment | None], ...]
+    closings: Closings
     minimum: int = 0
     maximum: int | None = None
+
+
+Closings = tuple[tuple[int, Segment | None], ...]
+"""Closing tokens, each with the segment it leads to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,7 @@ def mark(token: int, following: Segment | None) -> Segment:
     return Segment("text", (), ((token, following),), maximum=0)
 
 
-def text(
-    vocabulary: Vocabulary,
-    closings: tuple[tuple[int, Segment | None], ...],
-    minimum: int = 0,
-    maximum: int | None = None,
-) -> Segment:
+def text(vocabulary: Vocabulary, closings: Closings, minimum: int = 0, maximum: int | None = None) -> Segment:
     """Ordinary pieces (none of <unk>, <s>, </s>) until one of the closings."""
     first = max(vocabulary.bos, vocabulary.eos, vocabulary.pad) + 1
     return Segment("text", (vocabulary.text[first:],), closings, minimum, maximum)
@@ -121,25 +120,27 @@ def reply(
     """The dialogue template's reply: [<-Ins-> transcript <-Res->] text [<sosp> speech <eosp>] <eos>.
 
     `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
-    The limits are in tokens; a part that reaches its limit closes. A text-only reply may end in any of the vocabulary's ends.
+    The limits are in tokens; a part that reaches its limit closes. A text-only reply may close with any of the
+    vocabulary's ends.
     """
     if speak:
-        spoken = speech(vocabulary, mark(vocabulary.reply_ends[1], None), max_speech)
+        spoken = speech(vocabulary, mark(vocabulary["<eos>"], None), max_speech)
         answer = text(vocabulary, ((vocabulary.speech.start, spoken),), 1, max_text)
     else:
         answer = text(vocabulary, tuple((end, None) for end in vocabulary.reply_ends), 1, max_text)
     if not heard:
         return GrammarState(answer)
-    return GrammarState(
-        mark(vocabulary.transcript_mark, text(vocabulary, ((vocabulary.reply_mark, answer),), 0, max_transcript))
-    )
+    return _heard(vocabulary, answer, max_transcript)
 
 
 def transcript(vocabulary: Vocabulary, max_transcript: int | None = None) -> GrammarState:
     """<-Ins-> transcript <-Res-> and no more."""
-    return GrammarState(
-        mark(vocabulary.transcript_mark, text(vocabulary, ((vocabulary.reply_mark, None),), 0, max_transcript))
-    )
+    return _heard(vocabulary, None, max_transcript)
+
+
+def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: int | None) -> GrammarState:
+    words = text(vocabulary, ((vocabulary.reply_mark, following),), 0, max_transcript)
+    return GrammarState(mark(vocabulary.transcript_mark, words))
 
 
 def _present(modality: Modality | None, name: str) -> Modality:

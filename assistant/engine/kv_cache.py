@@ -18,14 +18,14 @@ class OutOfPages(Exception):
 
 @dataclass(slots=True, eq=False)
 class PageTable:
-    """Where one sequence's `length` tokens are kept: token i in page `pages[i // page_size]`. Changed by KVCache alone."""
+    """Where one sequence's `length` tokens lie: token i in page `pages[i // page_size]`. Changed by KVCache alone."""
 
     pages: list[int] = field(default_factory=list)
     length: int = 0
 
 
 class KVCache:
-    """Owns the pool. `keys` and `values` are [layers, slots, kv_heads, head_dim]; a page is `page_size` slots in a row."""
+    """Owns the pool: `keys` and `values` [layers, slots, kv_heads, head_dim], a page being `page_size` slots in a row."""
 
     def __init__(
         self,
@@ -56,7 +56,8 @@ class KVCache:
         copied = table.length % self.page_size > 0 and self._owners[table.pages[-1]] > 1
         if needed + copied > self.free_pages:
             raise OutOfPages(
-                f"{count} more tokens need {needed + copied} pages of {self.page_size}, {self.free_pages} of {self.pages} are free"
+                f"{count} more tokens need {needed + copied} pages of {self.page_size} tokens; "
+                f"{self.free_pages} of {self.pages} are free"
             )
         if copied:
             shared = table.pages.pop()
@@ -100,7 +101,7 @@ class KVCache:
         self._store[:, :, target * size : (target + 1) * size] = self._store[:, :, source * size : (source + 1) * size]
 
     def _roomiest(self) -> int:
-        """The free page with most free pages behind it, when the sequence before it is left half of the room to grow."""
+        """The middle of the longest free stretch, so that the sequence before it keeps room to grow in a row."""
         best, best_length, start = 0, 0, 0
         for page in range(self.pages + 1):
             if page == self.pages or self._owners[page]:

@@ -1,4 +1,4 @@
-"""What the next step computes: one token of every reply, then as many waiting prompt tokens as the budget has room for."""
+"""What the next step computes: the next token of every reply, and as many waiting prompt tokens as there is room for."""
 
 from __future__ import annotations
 
