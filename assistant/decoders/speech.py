@@ -1,0 +1,112 @@
+"""The mouth: semantic tokens become sound while the reply is still being decoded.
+
+SoundStorm adds the acoustic levels chunk by chunk, the SpeechTokenizer decoder turns all levels into samples. Where
+chunks end depends on the number of tokens alone, so that a reply sounds the same however busy the machine is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assistant.models.soundstorm import SoundStorm
+from assistant.models.speech_tokenizer import DecoderStream, SpeechTokenizer
+
+CONTEXT_FRAMES = 25
+"""Frames already spoken that SoundStorm sees, behind the voice prompt, so that a chunk continues what came before."""
+FORESIGHT_FRAMES = 5
+"""Frames behind a chunk that SoundStorm sees too: it reads in both directions, so its last frames are its worst.
+
+They are generated again with the next chunk."""
+GROWTH = 2
+"""How many times longer than the one before it a chunk is, up to the maximum."""
+NOISE_SEED = 0
+
+
+@dataclass(slots=True)
+class SpeechStream:
+    """One reply on its way to sound. Feed it codes as they are decoded, then end it."""
+
+    prompt: Tensor  # [P, n_q]: the voice
+    decoder: DecoderStream
+    chunk_frames: int  # length of the next chunk
+    spoken: Tensor  # [frames, n_q]: all that SoundStorm has settled
+    pending: list[int] = field(default_factory=list)  # semantic codes not yet spoken
+    ended: bool = False
+
+    def feed(self, codes: Iterable[int]) -> None:
+        """More semantic codes (layer 0 of the SpeechTokenizer)."""
+        assert not self.ended, "a stream that has ended takes no more codes"
+        self.pending.extend(codes)
+
+    def end(self) -> None:
+        """There are no more codes."""
+        self.ended = True
+
+    @property
+    def due(self) -> bool:
+        """Whether a chunk can be made now."""
+        return len(self.pending) >= (1 if self.ended else self.chunk_frames + FORESIGHT_FRAMES)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of the sound has been made."""
+        return self.ended and not self.pending
+
+
+class SpeechDecoder:
+    """Owns SoundStorm, the SpeechTokenizer decoder and the voices. Call `open`, then `speak` when a stream is due."""
+
+    def __init__(
+        self,
+        soundstorm: SoundStorm,
+        tokenizer: SpeechTokenizer,
+        voices: Mapping[str, Tensor],
+        *,
+        steps: int,
+        first_chunk_frames: int,
+        max_chunk_frames: int,
+    ):
+        """voices: [frames, n_q] codes by name; steps: SoundStorm's passes over the first acoustic level, less one."""
+        self.soundstorm, self.tokenizer, self.voices = soundstorm, tokenizer, dict(voices)
+        self.steps, self.first_chunk_frames, self.max_chunk_frames = steps, first_chunk_frames, max_chunk_frames
+        self.device = next(soundstorm.parameters()).device
+
+    def open(self, voice: str) -> SpeechStream:
+        """A stream in one of `voices`; KeyError for any other."""
+        prompt = self.voices[voice].to(self.device)
+        decoder = DecoderStream(self.tokenizer.decoder)
+        return SpeechStream(prompt, decoder, self.first_chunk_frames, prompt[:0])
+
+    @torch.inference_mode()
+    def speak(self, stream: SpeechStream) -> np.ndarray:
+        """The next chunk of a stream that is due, [samples] float32.
+
+        Samples come `decoder.lookahead` frames late until the last chunk brings the rest: joined, `hop_length` a frame.
+        """
+        assert stream.due, "no chunk is due"
+        codes = self._acoustic(stream)
+        last = stream.ended and len(codes) == len(stream.pending)
+        settled = codes if last else codes[: stream.chunk_frames]
+        del stream.pending[: len(settled)]
+        stream.spoken = torch.cat((stream.spoken, settled))
+        stream.chunk_frames = min(GROWTH * stream.chunk_frames, self.max_chunk_frames)
+        latent = self.tokenizer.quantizer.decode(settled.T.unsqueeze(1))
+        wav, stream.decoder = stream.decoder.step(latent, last)
+        return wav.flatten().float().cpu().numpy()
+
+    def _acoustic(self, stream: SpeechStream) -> Tensor:
+        """All code levels of the next chunk and what is known behind it, [frames, n_q]."""
+        chunk = stream.pending[: stream.chunk_frames + FORESIGHT_FRAMES]
+        semantic = torch.tensor([chunk], device=self.device)
+        prompt = torch.cat((stream.prompt, stream.spoken[-CONTEXT_FRAMES:])).unsqueeze(0)
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+
+        def noise(shape: torch.Size) -> Tensor:
+            return -torch.empty(shape).exponential_(generator=generator).log()
+
+        return self.soundstorm.generate(semantic, prompt, self.steps, noise=noise)[0]
