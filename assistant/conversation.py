@@ -7,10 +7,11 @@ A dialogue reads, in template MMGPT,
     [MMGPT]: <-Ins-> what was heard <-Res-> what is answered <sosp>...<eosp><eos> \\n
     [Human]: ...
 
-Its tokens are the plain concatenation of `system_tokens`, then for every turn `user_turn_tokens` and `assistant_turn_tokens`, and they equal the
-tokens of the whole string. The borders: the system line owns the newline after it; a user's turn ends with `[MMGPT]:`, where
-generation starts; an assistant's turn is what was generated, up to <eos>, and the newline (`turn_end`) that every other turn needs after it.
-So a prompt + the tokens generated + `turn_end` + the next user's turn is a prompt again, and what is cached stays valid.
+Its tokens are the plain concatenation of `system_tokens` and, turn by turn, `user_turn_tokens` and
+`assistant_turn_tokens`; they equal the tokens of the whole string. Where the newlines belong: the system line owns the
+one after it; a user's turn ends with `[MMGPT]:`, where generation starts; an assistant's turn is what was generated, up
+to <eos>, and then a newline (`turn_end`). So a prompt, the tokens generated, `turn_end` and the next user's turn are a
+prompt again, and what is cached stays valid.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Literal
 
 from assistant.prompts import interleaved
 from assistant.tokenizers.text import TextTokenizer
-from assistant.vocabulary import MARKUP, REPLY_MARK, TRANSCRIPT_MARK, USER_END, USER_NAME, Vocabulary
+from assistant.vocabulary import MARKUP, USER_END, USER_NAME, Vocabulary
 
 SYSTEM = (
     "You are an AI assistant named {name} who can understand and generate multimodal content, "
@@ -49,7 +50,7 @@ TEMPLATES = {
 
 
 def history_string(template: Template, messages: Sequence[str | None]) -> str:
-    """The conversation so far. Messages alternate, the user's first; an assistant's message of None is still to come."""
+    """The conversation so far. Messages alternate, the user's first; an assistant's None is still to come."""
     lines = [template.system] if template.system else []
     for index, message in enumerate(messages):
         name, end = (template.assistant, template.assistant_end) if index % 2 else (template.user, template.user_end)
@@ -65,7 +66,7 @@ def prompt_string(
     force: Literal["image", "speech", "music"] | None = None,
     reply_prefix: str = "",
 ) -> str:
-    """The history and, after a user's message, the assistant's name; the reply may be given its first words or modality."""
+    """The history and, after a user's message, the assistant's name; `reply_prefix` and `force` begin the reply."""
     history = history_string(template, messages)
     if len(messages) % 2 == 0:
         return history
@@ -74,12 +75,14 @@ def prompt_string(
 
 
 class Dialogue:
-    """Writes turns as tokens, for training and for answering alike. Stateless: see the head of this file for how turns join.
+    """Writes turns as tokens, for training and for answering alike. The head of this file says how they join.
 
     What people typed or said is tokenized as plain text: it cannot pose as a mark of the dialogue.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, vocabulary: Vocabulary, template: Template = TEMPLATES["MMGPT"]) -> None:
+    def __init__(
+        self, tokenizer: TextTokenizer, vocabulary: Vocabulary, template: Template = TEMPLATES["MMGPT"]
+    ) -> None:
         if template.assistant_end is None:
             raise ValueError("a dialogue needs a template with names and ends, not raw")
         self.tokenizer = tokenizer
@@ -96,7 +99,10 @@ class Dialogue:
         return [self.tokenizer.bos, *plain]
 
     def user_turn_tokens(self, speech_codes: Iterable[int] | None = None, text: str = "") -> list[int]:
-        """`[Human]: ...<eoh>\\n[MMGPT]:` of typed text, or of speech (which asks for a spoken reply) with perhaps a text beside it."""
+        """`[Human]: ...<eoh>\\n[MMGPT]:` of typed text, or of speech and perhaps a text beside it.
+
+        Speech is followed by the published request for a spoken reply.
+        """
         words = self.vocabulary
         if speech_codes is None:
             content = self.tokenizer.encode_plain(f": {text}")
@@ -133,7 +139,7 @@ class Dialogue:
         return [*tokens, self.reply_end, *self.turn_end]
 
     def close(self, generated: Sequence[int]) -> list[int]:
-        """Generated tokens as a whole assistant's turn, wherever generation was cut off: ends what is open, adds the newline."""
+        """Generated tokens, cut off anywhere, as a whole assistant's turn: ends what is open, adds the newline."""
         tokens = list(generated)
         words = self.vocabulary
         while tokens and tokens[-1] in words.reply_ends:

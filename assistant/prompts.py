@@ -1,7 +1,7 @@
-"""The published prompt strings: codes written out, task templates, base-model prompts, and finding the parts of a reply.
+"""The published prompt strings: codes written out, task templates, base-model prompts, and the parts of a reply.
 
-These are the strings of AnyGPT's scripts, defects and spelling included, since the checkpoints were trained on them. A conversation's
-own layout is in conversation.py.
+These are the strings of AnyGPT's scripts, defects and spelling included, since the checkpoints were trained on them.
+A conversation's own layout is in conversation.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ TASKS = {
     "Text-Text-Response": "{text_input}<eot>\n{text_output}",
     "Text-Speech-Response": "{text_output}\n{speech_output}",
     "Speech-Instruction-Speech": (
-        "{speech} Please interpret the user's voice commands, provide text responses, and generate corresponding voice replies"
+        "{speech} Please interpret the user's voice commands, provide text responses, "
+        "and generate corresponding voice replies"
     ),
     "Speech-Response-Speech": "{text_output}<eot>\n{speech_output}",
     "Speech-Instruction-Text": "{speech} Please interpret the user's voice commands, provide text responses.",
@@ -69,8 +70,10 @@ def music_codes(string: str, codebook_size: int = MUSIC_CODEBOOK_SIZE) -> list[l
     return deinterleave_music([int(code) for code in re.findall(r"\d+", string)], codebook_size)
 
 
-def interleaved(instruction: str, images: Sequence[str] = (), speech: Sequence[str] = (), music: Sequence[str] = ()) -> str:
-    """A chat message of several modalities: images, music, speech, then the text. Any speech makes it a spoken command."""
+def interleaved(
+    instruction: str, images: Sequence[str] = (), speech: Sequence[str] = (), music: Sequence[str] = ()
+) -> str:
+    """A chat message of several modalities: images, music, speech, text. Any speech makes it a spoken command."""
     message = "".join(part + " " for part in (*images, *music, *speech)) + instruction
     return TASKS["Speech-Instruction"].format(speech=message) if speech else message
 
@@ -85,8 +88,8 @@ def instruction_prompt(
 ) -> str:
     """What the user's message reads for a task; images, speech and music are strings of codes.
 
-    Tasks without a template at inference give the instruction unchanged, as `customized` does. question_type is Seed-Bench's.
-    KeyError for the tasks that the original names but has no template for; ValueError for an unknown question type.
+    Tasks without a template at inference give the instruction unchanged. question_type is Seed-Bench's. KeyError for
+    tasks that the original names but has no template for; ValueError for an unknown question type.
     """
     match task:
         case "interleaved":

@@ -1,7 +1,7 @@
 """The one vocabulary of text, speech, pictures and music, read from a checkpoint's added_tokens.json.
 
-Published order: text pieces, dialogue marks, then for each modality its codes followed by its start and end marks. No id and no
-count is ever computed from the published sizes (see `layout caveats` of the parity notes): the file decides.
+Published order: text pieces, dialogue marks, then for each modality its codes followed by its start and end marks. No
+id and no count is ever computed from the published sizes: the file decides.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Vocabulary:
         return self.added[token]
 
     def kind(self, token: int) -> str:
-        """'text', 'image', 'speech', 'music', 'audio' for codes, or 'mark' for what structures a dialogue (</s> too)."""
+        """'text'; 'image', 'speech', 'music' or 'audio' for a code; 'mark' for what structures dialogues, </s> too."""
         if token in self.text:
             return "text" if token not in (self.bos, self.eos, self.pad) else "mark"
         for name, modality in self._modalities.items():
@@ -146,4 +146,6 @@ def interleave_music(codes: Sequence[Sequence[int]], codebook_size: int) -> list
 def deinterleave_music(codes: Sequence[int], codebook_size: int) -> list[list[int]]:
     """The inverse. As in the original, only the position tells the level, and an incomplete last frame is dropped."""
     whole = len(codes) - len(codes) % MUSIC_CODEBOOKS
-    return [[int(code) % codebook_size for code in codes[level:whole:MUSIC_CODEBOOKS]] for level in range(MUSIC_CODEBOOKS)]
+    return [
+        [int(code) % codebook_size for code in codes[level:whole:MUSIC_CODEBOOKS]] for level in range(MUSIC_CODEBOOKS)
+    ]

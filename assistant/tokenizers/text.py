@@ -1,8 +1,8 @@
-"""Text to tokens and back: sentencepiece, split at the added tokens, as transformers 4.34 did for the published checkpoints.
+"""Text to tokens and back: sentencepiece, split at the added tokens, as transformers 4.34 did for the published model.
 
 `legacy` (the published setting) encodes every piece between added tokens on its own, with sentencepiece's dummy prefix:
-`<eosp> Please` is <eosp> followed by the pieces of two spaces and `Please`. Without it only the start of the whole text gets
-the prefix. Newer transformers versions reproduce neither, hence this file.
+`<eosp> Please` is <eosp> followed by the pieces of two spaces and `Please`. Without it only the start of the whole text
+gets the prefix. Newer transformers versions reproduce neither, hence this file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class TextTokenizer:
         legacy: bool = True,
         special: Sequence[str] = ("<s>", "</s>", "<unk>"),
     ) -> None:
-        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model.read_bytes() + (b"" if legacy else NO_DUMMY_PREFIX))
+        self._pieces = sentencepiece.SentencePieceProcessor(
+            model_proto=model.read_bytes() + (b"" if legacy else NO_DUMMY_PREFIX)
+        )
         self.legacy = legacy
         self.text_size = self._pieces.get_piece_size()
         self.added = dict(added_tokens)
@@ -40,7 +42,9 @@ class TextTokenizer:
         self._whole = self._special | self.added  # what sentencepiece never sees
         self._names = {token_id: token for token, token_id in self._whole.items()}
         self.bos = self._special[special[0]]
-        self._lengths: dict[str, list[int]] = defaultdict(list)  # first character -> lengths of added tokens, longest first
+        self._lengths: dict[str, list[int]] = defaultdict(
+            list
+        )  # first character -> lengths of added tokens, longest first
         for first, length in sorted({(token[0], len(token)) for token in self._whole}, reverse=True):
             self._lengths[first].append(length)
 
@@ -50,12 +54,14 @@ class TextTokenizer:
         path = directory / "tokenizer_config.json"
         config = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         added = json.loads((directory / "added_tokens.json").read_text(encoding="utf-8"))
-        names = [_content(config.get(key)) or default for key, default in zip(SPECIAL, ("<s>", "</s>", "<unk>"), strict=True)]
+        names = [
+            _content(config.get(key)) or default for key, default in zip(SPECIAL, ("<s>", "</s>", "<unk>"), strict=True)
+        ]
         legacy = config.get("legacy")
         return cls(model or directory / "tokenizer.model", added, legacy=legacy is None or bool(legacy), special=names)
 
     def encode(self, text: str, *, bos: bool = True) -> list[int]:
-        """Tokens of a text in which added tokens (longest match first) stand for themselves. <s> first unless told not to."""
+        """Tokens of a text in which added tokens (longest match first) stand for themselves; <s> first."""
         if text and not self.legacy:
             text = text.replace(PREFIX, " ")
             if not text.startswith(tuple(self._special)):
@@ -123,7 +129,8 @@ class TextTokenizer:
             return ""
         if run[0].startswith(PREFIX):  # the dummy prefix was added by encode
             run = [run[0][1:], *run[1:]]
-        text, words, after_special = "", [], False
+        text, after_special = "", False
+        words: list[str] = []
         for position, piece in enumerate(run):
             if piece in self._special:
                 if self.legacy and position and not after_special:
@@ -137,10 +144,10 @@ class TextTokenizer:
 
 
 class TextStream:
-    """Turns the tokens of one piece of text into its deltas, without waiting for the end. Joined deltas are the stripped text.
+    """Turns the tokens of one piece of text into deltas as they come. Joined deltas are the stripped text.
 
-    `push` each token, then `finish`. Added tokens do not belong in it. A character of several byte tokens comes out whole; spaces
-    come out with the word that follows.
+    `push` each token, then `finish`. Added tokens do not belong in it. A character of several byte tokens comes out
+    whole; spaces come out with the word that follows.
     """
 
     def __init__(self, tokenizer: TextTokenizer) -> None:

@@ -1,0 +1,209 @@
+"""The configuration of one setup: a TOML file from configs/, read once into frozen dataclasses.
+
+Unknown keys, wrong types and values out of range are refused with the section, the key and what was expected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+ROOT = Path(__file__).resolve().parent
+
+
+class ConfigurationError(ValueError):
+    """A configuration that cannot be used; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The values a number may have, both ends included."""
+
+    low: float
+    high: float
+
+    def problem(self, value: float) -> str | None:
+        return None if self.low <= value <= self.high else f"must lie between {self.low:,} and {self.high:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What a string must look like."""
+
+    pattern: str
+    description: str
+
+    def problem(self, value: str) -> str | None:
+        return None if re.fullmatch(self.pattern, value) else f"must be {self.description}"
+
+
+Count = Annotated[int, Between(1, 1_000_000)]
+Text = Annotated[str, Matching(r"(?s).+", "some text")]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Which weights, and what computes with them."""
+
+    name: Text = "nano"  # what clients see as the session's model
+    directory: Text = "models/nano"  # relative to this repository
+    template: Literal["MMGPT", "AnyGPT"] = "MMGPT"
+    device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")] = "cpu"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: Annotated[int, Between(1, 256)] = 2
+    context_tokens: Annotated[int, Between(256, 131_072)] = 4096
+
+    @property
+    def path(self) -> Path:
+        return ROOT / self.directory
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How one modality's next token is chosen. temperature 0 takes the likeliest; top_k 0 keeps all."""
+
+    temperature: Annotated[float, Between(0, 10)] = 1.0
+    top_k: Annotated[int, Between(0, 100_000)] = 50
+    top_p: Annotated[float, Between(0.001, 1)] = 1.0
+    repetition_penalty: Annotated[float, Between(0.1, 10)] = 1.0
+    max_tokens: Annotated[int, Between(1, 32_768)] = 500  # of one reply
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Sampling of each modality; the defaults are the published ones."""
+
+    text: Sampling = Sampling()
+    speech: Sampling = Sampling(repetition_penalty=1.05, max_tokens=1500)
+    image: Sampling = Sampling(max_tokens=200)
+    music: Sampling = Sampling(top_k=200, repetition_penalty=1.15, max_tokens=2000)
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """How the reply's speech tokens become sound, chunk by chunk (a frame is one token: 20 ms)."""
+
+    soundstorm_steps: Annotated[int, Between(1, 64)] = 3
+    first_chunk_frames: Annotated[int, Between(1, 500)] = 16
+    max_chunk_frames: Annotated[int, Between(1, 500)] = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server listens, who may come in, and the bounds on all that a peer sends."""
+
+    host: Text = "127.0.0.1"
+    port: Annotated[int, Between(0, 65_535)] = 8080  # 0: any free port
+    api_keys: tuple[Text, ...] = ()  # none: open to everyone who can reach the host
+    allowed_origins: tuple[Text, ...] = ()  # besides the server's own; "*" is every origin
+    max_sessions: Count = 8
+    max_message_bytes: Annotated[int, Between(1024, 1 << 30)] = 16 << 20  # the protocol allows 15 MiB in one append
+    max_sdp_bytes: Annotated[int, Between(1024, 1 << 20)] = 64 << 10
+    max_audio_ahead_s: Annotated[float, Between(1, 3600)] = 60.0  # microphone sound that waits to be listened to
+    max_utterance_s: Annotated[float, Between(1, 600)] = 30.0
+    events_per_second: Annotated[float, Between(1, 100_000)] = 200.0  # a client's events, on average
+    idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """When the user's turn begins and ends, unless a client asks for something else."""
+
+    vad_threshold: Annotated[float, Between(0, 1)] = 0.5
+    prefix_padding_ms: Annotated[int, Between(0, 5000)] = 300
+    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500
+    min_speech_ms: Annotated[int, Between(0, 5000)] = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the published parts come from, by their names on the model hub; empty for a model made here."""
+
+    language_model: str = ""
+    speech_modules: str = ""
+    image_tokenizer: str = ""
+    vision_tower: str = ""
+    image_decoder: str = ""
+    music_codec: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One TOML file; see configs/nano.toml."""
+
+    model: Model = Model()
+    generation: Generation = Generation()
+    speech: Speech = Speech()
+    server: Server = Server()
+    turns: Turns = Turns()
+    sources: Sources = Sources()
+
+    def __post_init__(self) -> None:
+        if self.speech.first_chunk_frames > self.speech.max_chunk_frames:
+            raise ConfigurationError("[speech] first_chunk_frames must not be more than max_chunk_frames")
+
+
+def load(path: str | Path) -> Configuration:
+    """Read a TOML file. ConfigurationError, with the path, when it is missing, malformed or says the impossible."""
+    try:
+        with open(path, "rb") as file:
+            return parse(tomllib.load(file))
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ConfigurationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def parse(settings: dict[str, Any]) -> Configuration:
+    """Settings as TOML gives them. Missing keys have their defaults."""
+    configuration: Configuration = _section(Configuration(), settings, "")
+    return configuration
+
+
+def _section(default: Any, settings: dict[str, Any], name: str) -> Any:
+    """A copy of the dataclass `default` with `settings` in it."""
+    hints = get_type_hints(type(default), include_extras=True)
+    values = {}
+    for key, value in settings.items():
+        inner = f"{name}.{key}" if name else key
+        if key not in hints:
+            where = f"[{name}] has no key" if name else "there is no section"
+            raise ConfigurationError(f"{where} '{key}'; there is {', '.join(hints)}")
+        present = getattr(default, key)
+        if not dataclasses.is_dataclass(present):
+            values[key] = _value(hints[key], value, f"[{name}] {key}")
+        elif isinstance(value, dict):
+            values[key] = _section(present, value, inner)
+        else:
+            raise ConfigurationError(f"[{inner}] must be a section, not {value!r}")
+    return dataclasses.replace(default, **values)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """`value` checked against a type hint; an int is taken for a float, a list for a tuple."""
+    rules: list[Any] = []
+    if get_origin(hint) is Annotated:
+        hint, *rules = get_args(hint)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ConfigurationError(f"{where} must be one of {', '.join(get_args(hint))}, not {value!r}")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ConfigurationError(f"{where} must be a list, not {value!r}")
+        return tuple(_value(get_args(hint)[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        raise ConfigurationError(f"{where} must be {_NAMES[hint]}, not {value!r}")
+    for problem in filter(None, (rule.problem(value) for rule in rules)):
+        raise ConfigurationError(f"{where} {problem}, not {value!r}")
+    return value
+
+
+_NAMES = types.MappingProxyType({int: "a whole number", float: "a number", str: "a string", bool: "true or false"})
