@@ -23,9 +23,9 @@ KEPT_SHARE = 1 - 0.7
 Noise = Callable[[torch.Size], Tensor]
 
 
-def gumbel_noise(shape: torch.Size) -> Tensor:
+def gumbel_noise(shape: torch.Size, generator: torch.Generator | None = None) -> Tensor:
     """Fresh standard Gumbel noise: argmax(x + noise) draws from softmax(x)."""
-    return -torch.empty(shape).exponential_().log()
+    return -torch.rand(shape, generator=generator).log_().neg_().log_()
 
 
 class FeedForward(nn.Module):
@@ -83,9 +83,9 @@ class ConvolutionModule(nn.Module):
 
     def channel_norm(self, x: Tensor) -> Tensor:
         """As published: the variance is clamped from below where a LayerNorm would add to it."""
-        variance, mean = torch.var_mean(x, dim=-1, unbiased=False, keepdim=True)
+        x = x - x.mean(-1, keepdim=True)
         floor = 1e-6 if x.dtype == torch.float32 else 1e-4
-        return (x - mean) * variance.clamp(min=floor).rsqrt() * self.gamma
+        return x * x.square().mean(-1, keepdim=True).clamp(min=floor).rsqrt() * self.gamma
 
 
 class Block(nn.Module):
@@ -241,7 +241,7 @@ def mask_schedule(frames: int, steps: int) -> list[int]:
 
 def keep_likeliest(logits: Tensor) -> Tensor:
     """Logits with all but the likeliest share of the codebook at -inf."""
-    values, indices = logits.topk(math.ceil(KEPT_SHARE * logits.shape[-1]), dim=-1)
+    values, indices = logits.topk(math.ceil(KEPT_SHARE * logits.shape[-1]), dim=-1, sorted=False)
     return torch.full_like(logits, -math.inf).scatter_(-1, indices, values)
 
 
@@ -255,5 +255,5 @@ def draw(logits: Tensor, temperature: float, noise: Noise) -> Tensor:
 def least_certain(logits: Tensor, ids: Tensor, count: int) -> Tensor:
     """A mask of the shape of ids [B, F, Q], True for the `count` ids of each row that are the least probable."""
     doubt = 1 - logits.softmax(-1).gather(-1, ids.unsqueeze(-1)).squeeze(-1)
-    worst = doubt.flatten(1).topk(count, dim=-1).indices
+    worst = doubt.flatten(1).topk(count, dim=-1, sorted=False).indices
     return torch.zeros_like(doubt, dtype=torch.bool).flatten(1).scatter_(1, worst, True).view_as(ids)
