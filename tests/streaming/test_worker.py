@@ -310,16 +310,14 @@ def test_the_process_ignores_ctrl_c_and_leaves_when_the_server_is_killed(tmp_pat
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     root = Path(__file__).resolve().parents[2]
-    parent = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root)}
-    )
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    os.kill(pid, signal.SIGINT)
-    time.sleep(0.2)
-    assert is_running(pid)
-    parent.kill()
-    parent.wait()
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.2)
+        assert is_running(pid)
+        parent.kill()
     deadline = time.monotonic() + 10
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
