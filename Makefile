@@ -33,14 +33,15 @@ check: $(VENV)/installed-dev
 	@echo "Types" && $(PY) -m mypy
 	@echo "Import directions" && $(PY) -m pytest -q tests/test_imports.py
 
-$(PY):
+$(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Making $(VENV)"
-	@$(PYTHON) -m venv $(VENV) \
+	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { rm -rf $(VENV); echo "Python's venv is missing (on Debian: apt-get install python3-venv)"; exit 1; }
+	@touch $@
 
-$(VENV)/installed: pyproject.toml constraints.txt | $(PY)
+$(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/made
 	@echo "Installing what the server needs (the first time this takes some minutes)"
 	@$(INSTALL) --quiet setuptools
 	@$(INSTALL) --no-build-isolation --editable .
