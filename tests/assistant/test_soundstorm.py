@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from assistant.models.soundstorm import SoundStorm, least_certain, mask_schedule
+from assistant.models.soundstorm import (
+    ConvolutionModule,
+    SoundStorm,
+    draw,
+    keep_likeliest,
+    least_certain,
+    mask_schedule,
+)
 
 CONFIG = {
     "codebook_size": 20,
@@ -109,3 +116,18 @@ def test_the_least_probable_tokens_are_masked_again():
     logits = torch.tensor([[5.0, 0.0], [0.0, 0.0], [1.0, 0.0], [3.0, 0.0]]).view(1, 2, 2, 2)
     mask = least_certain(logits, torch.zeros(1, 2, 2, dtype=torch.long), 2)
     assert mask.flatten().tolist() == [False, True, True, False]
+
+
+def test_only_the_likeliest_are_drawn_from():
+    kept = keep_likeliest(torch.randn(1, 4, 3, 40))
+    assert (kept.isfinite().sum(-1) == 13).all()  # ceil(0.3 * 40) as the published code computes it: 1 - 0.7 > 0.3
+    noise = torch.zeros(40).index_fill(0, kept[0, 0, 0].isinf().nonzero().flatten(), 1e9)
+    assert kept[0, 0, 0].isfinite()[draw(kept, 1.0, lambda shape: noise.expand(shape))[0, 0, 0]]
+
+
+def test_an_even_kernel_looks_further_back():
+    module = ConvolutionModule(dim=4, expansion=1, kernel=6)
+    module.depthwise.weight.data.fill_(1)
+    impulse = torch.zeros(1, 4, 20).index_fill(2, torch.tensor([10]), 1.0)
+    heard = module.depthwise(torch.nn.functional.pad(impulse, module.padding)) - module.depthwise.bias[:, None]
+    assert (heard[0, 0].abs() > 0.5).nonzero().flatten().tolist() == [8, 9, 10, 11, 12, 13]
