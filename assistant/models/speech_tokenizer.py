@@ -261,7 +261,8 @@ class ResidualVectorQuantizer(nn.Module):
 
     def decode(self, codes: Tensor, st: int = 0) -> Tensor:
         """The latent [B, dimension, T] that codes [n, B, T] of the codebooks st..st+n-1 add up to."""
-        rows = [codebook.rows(layer) for codebook, layer in zip(self.codebooks[st : st + len(codes)], codes, strict=True)]
+        codebooks = self.codebooks[st : st + len(codes)]
+        rows = [codebook.rows(layer) for codebook, layer in zip(codebooks, codes, strict=True)]
         return torch.stack(rows).sum(0).transpose(1, 2)
 
 
