@@ -21,7 +21,7 @@ class State(Enum):
 class Event(Enum):
     SPEECH_BEGAN = auto()
     SPEECH_ENDED = auto()
-    SPEECH_DROPPED = auto()  # what had begun is not to become a turn: cleared, committed by hand, detection switched off
+    SPEECH_DROPPED = auto()  # it is not to become a turn: cleared, committed by hand, detection switched off
     REPLY_BEGAN = auto()
     REPLY_ENDED = auto()
 

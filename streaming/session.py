@@ -1,0 +1,715 @@
+"""One conversation, sans I/O: what arrives goes in by `receive_*`, what is to be done comes out of `actions_to_run`.
+
+A session knows no clock (times are given, in milliseconds of any monotonic one), no socket and no model. Over WebSocket
+the answer's sound leaves in events as fast as it is made; where a playout paces it (`paced`, WebRTC) it leaves in
+PlayAudio actions, and the playout's reports say what was heard.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streaming import events, turns
+from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
+from streaming.events import Json, Limits
+from streaming.fields import Fields, ProtocolError
+from streaming.input_buffer import InputBuffer
+from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
+from streaming.playout import Played, Started, Stopped
+from streaming.reply import Reply, Status
+from streaming.settings import ResponseSettings, SessionSettings
+from streaming.types import (
+    SPEECH_RATE,
+    Failed,
+    Finished,
+    Output,
+    Request,
+    SpeechDelta,
+    TextDelta,
+    TranscriptDelta,
+    TranscriptDone,
+    Turn,
+    Usage,
+)
+from streaming.vad import SpeechBegan, SpeechEnded, SpeechProbability, VadSettings
+
+SHORTEST_COMMIT_MS = 100
+KEPT_SILENCE_MS = 200
+"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold."""
+
+STALLED_MS = 2000
+"""A microphone that sends nothing for so long in the middle of speech has ended it."""
+
+SILENT_MICROPHONE_MS = 10_000
+
+
+# What is to be done ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendEvent:
+    event: Json
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlayAudio:
+    response_id: str
+    item_id: str
+    pcm: np.ndarray  # [samples] float32 at SPEECH_RATE
+
+
+@dataclass(frozen=True, slots=True)
+class FinishAudio:
+    """All sound of the response has been given to be played."""
+
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlushAudio:
+    """Stop the sound at once, forget what waits and report what was Played."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartResponse:
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResponse:
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetSession:
+    """The worker need not remember this session id any longer; not the session's own id."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSession:
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReply:
+    """A response has ended: for the metrics. `milestones_ms` count from the end of the user's speech, if he spoke."""
+
+    status: Status
+    milestones_ms: dict[str, float]
+
+
+Action = (
+    SendEvent
+    | PlayAudio
+    | FinishAudio
+    | FlushAudio
+    | StartResponse
+    | CancelResponse
+    | ForgetSession
+    | CloseSession
+    | ReportReply
+)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _SpeechEnd:
+    """When the user fell silent, in the stream and on the clock."""
+
+    sample: int
+    waited_ms: float  # until it was sure
+    sure_at_ms: float
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A request that the worker has and has not ended. Without a reply it only transcribes."""
+
+    reply: Reply | None
+    asked: Item | None  # whose speech it transcribes
+    worker_session_id: str
+    transcript: str = ""
+    speech_end: _SpeechEnd | None = None
+    milestones_ms: dict[str, float] = field(default_factory=dict)
+
+
+def random_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+class Session:
+    """Owns a conversation and its response. Call `open`, then give it what arrives and run `actions_to_run` each time.
+
+    `listen` must be called after events and audio until it returns False: it is where the time goes, in small pieces.
+    """
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        probability: SpeechProbability,
+        limits: Limits,
+        *,
+        session_id: str = "",
+        model: str = "",
+        min_speech_ms: int = 64,
+        paced: bool = False,
+        expires_at: int = 0,
+        new_id: Callable[[str], str] = random_id,
+    ) -> None:
+        self.id = session_id or new_id("sess")
+        self.settings = settings
+        self.closed = False
+        self._model = model
+        self._min_speech_ms = min_speech_ms
+        self._limits = limits
+        self._paced = paced
+        self._expires_at = expires_at
+        self._new_id = new_id
+        self._actions: list[Action] = []
+        self._conversation_id = new_id("conv")
+        self._conversation = Conversation()
+
+        self._decoder = Decoder(settings.input_format)
+        self._input = InputBuffer(probability)
+        self._turn = turns.State.LISTENING
+        self._speech_item_id = ""
+        self._speech_start = 0
+        self._speech_end: _SpeechEnd | None = None
+
+        self._running: dict[str, _Running] = {}
+        self._active: Reply | None = None  # of the default conversation
+        self._untranscribed: deque[Item] = deque()
+        self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
+        self._has_spoken = False
+
+        self._opened_ms = 0.0
+        self._busy_ms = 0.0  # when somebody last did something
+        self._audio_ms = 0.0  # when sound last came in
+        self._microphone_missed = False
+
+    # In and out
+
+    def open(self, now_ms: float) -> None:
+        """The client can hear: greet it."""
+        self._opened_ms = self._busy_ms = self._audio_ms = now_ms
+        self._send(events.session_created(self.to_json()))
+
+    def receive_event(self, message: str | bytes, now_ms: float) -> None:
+        """One message of the client, as it came. What is wrong with it is answered by an error event."""
+        while self.listen(now_ms):
+            pass
+        event_id = None
+        try:
+            fields = events.read_message(message)
+            event_id = fields.text("event_id", None, most=512)
+            self._obey(events.parse(fields), now_ms)
+        except ProtocolError as failure:
+            self._send(events.error(failure, event_id))
+        self._transcribe_what_waits()
+
+    def receive_audio(self, pcm: np.ndarray, now_ms: float) -> None:
+        """Sound of a microphone that never pauses. pcm: [samples] float32 at SPEECH_RATE.
+
+        Without turn detection the buffer keeps the newest utterance's length of it.
+        """
+        self._hear(pcm, now_ms)
+        if self.settings.turn_detection is None:
+            self._input.drop_before(self._input.end - self._longest_utterance)
+
+    def listen(self, now_ms: float, max_windows: int = 32) -> bool:
+        """Look for speech in the sound received, in at most so many windows of 32 ms. True: there is more."""
+        detection = self.settings.turn_detection
+        if detection is None:
+            return False
+        vad = VadSettings(
+            detection.threshold,
+            detection.silence_ms,
+            self._min_speech_ms,
+            int(self._limits.utterance_s * 1000),
+        )
+        match self._input.next_event(vad, detection.prefix_padding_ms, max_windows):
+            case SpeechBegan(sample):
+                self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
+            case SpeechEnded(sample, sure_at):
+                self._speech_ended(sample, sure_at, now_ms)
+        return self._input.waiting > 0
+
+    def receive_output(self, output: Output, now_ms: float) -> None:
+        """What the worker made. Outputs of responses that are over are stale and change nothing but history."""
+        running = self._running.get(output.response_id)
+        if running is None:
+            return
+        self._busy_ms = now_ms
+        match output:
+            case TranscriptDelta(text=text):
+                self._transcribed(running, running.transcript + text)
+            case TranscriptDone(text=text, user_tokens=tokens):
+                self._passed(running, "transcription_ms", now_ms)
+                self._transcribed(running, text, done=True)
+                self._settle(running.asked, tokens)
+            case TextDelta(text=text):
+                self._reply_text(running, text, now_ms)
+            case SpeechDelta(pcm=pcm):
+                self._reply_speech(running, pcm, now_ms)
+            case Finished():
+                self._finished(running, output)
+            case Failed():
+                self._failed(running, output)
+        self._transcribe_what_waits()
+
+    def receive_playout(self, report: Started | Stopped | Played, now_ms: float) -> None:
+        """What the playout of the answer's sound has come to."""
+        self._busy_ms = now_ms
+        match report:
+            case Started(response_id):
+                self._send(events.playout_started(response_id))
+            case Stopped(response_id):
+                self._audible.pop(response_id, None)
+                self._send(events.playout_stopped(response_id))
+            case Played(response_id):
+                self._send(events.playout_cleared(response_id))
+                item = self._audible.pop(response_id, None)
+                if item is not None:
+                    self._truncate_to_what_was_heard(item, samples_to_ms(report.samples))
+
+    def tick(self, now_ms: float) -> None:
+        """Call a few times a second: notices what does not happen."""
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and now_ms - self._audio_ms > STALLED_MS:
+            end = self._input.end
+            self._input.listen_afresh()
+            self._speech_ended(end, end, now_ms)
+        if self._paced and not self._microphone_missed and now_ms - self._audio_ms > SILENT_MICROPHONE_MS:
+            self._microphone_missed = True
+            words = "No sound arrives from your microphone. Check that it is connected and that this page may use it."
+            self._send(events.error(ProtocolError("no_input_audio", words), None))
+        if now_ms - self._busy_ms > self._limits.idle_s * 1000:
+            self._expire("session_idle", f"Nothing was said for {self._limits.idle_s:g} s.")
+        elif now_ms - self._opened_ms > self._limits.session_s * 1000:
+            self._expire("session_expired", f"A session lasts {self._limits.session_s:g} s at most.")
+
+    def actions_to_run(self) -> list[Action]:
+        """What has to be done now, in this order."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def to_json(self) -> Json:
+        """The session as clients see it."""
+        return {
+            "type": "realtime",
+            "object": "realtime.session",
+            "id": self.id,
+            "model": self._model,
+            "expires_at": self._expires_at,
+            **self.settings.to_json(),
+            "extensions": list(events.EXTENSIONS),
+        }
+
+    # Client events
+
+    def _obey(self, event: events.ClientEvent, now_ms: float) -> None:
+        if not isinstance(event, events.AppendAudio) or self.settings.turn_detection is None:
+            self._busy_ms = now_ms
+        match event:
+            case events.UpdateSession(fields):
+                self._update(fields)
+            case events.AppendAudio(audio):
+                self._append(audio, now_ms)
+            case events.CommitAudio():
+                self._commit_by_hand()
+            case events.ClearAudio():
+                self._clear()
+            case events.ClearOutputAudio():
+                self._clear_output()
+            case events.CreateItem(fields, previous_item_id):
+                self._create_item(fields, previous_item_id)
+            case events.RetrieveItem(item_id):
+                self._send(events.item_retrieved(self._conversation.get(item_id).to_json()))
+            case events.TruncateItem(item_id, content_index, audio_end_ms):
+                self._conversation.get(item_id).truncate(content_index, audio_end_ms)
+                self._send(events.item_truncated(item_id, content_index, audio_end_ms))
+            case events.DeleteItem(item_id):
+                self._conversation.delete(item_id)
+                self._send(events.item_deleted(item_id))
+            case events.CreateResponse(fields):
+                self._respond(ResponseSettings.read(fields, self.settings, self._limits.text_characters))
+            case events.CancelResponse(response_id):
+                self._cancel(response_id)
+
+    def _update(self, fields: Fields) -> None:
+        old, new = self.settings, self.settings.updated(fields, self._limits.text_characters)
+        if self._has_spoken and new.voice != old.voice:
+            words = f"The voice cannot change any more: '{old.voice}' has already been heard."
+            raise ProtocolError("cannot_update_voice", words, "session.audio.output.voice")
+        self.settings = new
+        if new.input_format != old.input_format:
+            self._input.append(self._decoder.finish())
+            self._decoder = Decoder(new.input_format)
+        if (new.turn_detection is None) != (old.turn_detection is None):
+            self._drop_speech()
+        self._send(events.session_updated(self.to_json()))
+
+    def _create_item(self, fields: Fields, previous_item_id: str | None) -> None:
+        self._check_room()
+        limits = self._limits
+        item = read_item(
+            fields, self._new_id("item"), self.settings.input_format, limits.text_characters, self._longest_utterance
+        )
+        self._check_unheard(sum(part.samples for part in item.parts))
+        previous = self._conversation.add(item, previous_item_id)
+        self._send(events.item_added(item.to_json(), previous))
+        self._send(events.item_done(item.to_json(), previous))
+
+    def _cancel(self, response_id: str | None) -> None:
+        for running in self._running.values():
+            reply = running.reply
+            if reply is None or reply.ended:
+                continue
+            if reply.id == response_id or (response_id is None and reply is self._active):
+                self._cancel_reply(reply, "client_cancelled")
+                return
+        raise ProtocolError("response_cancel_not_active", "There is no response to cancel.", "response_id")
+
+    def _clear_output(self) -> None:
+        if not self._paced:
+            raise ProtocolError("unsupported", "There is an output audio buffer only over WebRTC.", "type")
+        if self._audible:
+            self._do(FlushAudio())
+
+    # The microphone
+
+    @property
+    def _longest_utterance(self) -> int:
+        return ms_to_samples(self._limits.utterance_s * 1000)
+
+    def _append(self, audio: bytes, now_ms: float) -> None:
+        by_hand = self.settings.turn_detection is None
+        limit_s = self._limits.utterance_s if by_hand else self._limits.audio_ahead_s
+        held = self._input.samples if by_hand else 0
+        wire = self._decoder.format
+        new = len(audio) // wire.bytes_per_sample * SPEECH_RATE // wire.sample_rate
+        if held + new > ms_to_samples(limit_s * 1000):
+            words = f"The input audio buffer would hold more than {limit_s:g} s of audio; commit or clear it first."
+            raise ProtocolError("input_audio_buffer_full", words, "audio")
+        self._hear(self._decoder.decode(audio), now_ms)
+
+    def _hear(self, pcm: np.ndarray, now_ms: float) -> None:
+        self._audio_ms = now_ms
+        self._microphone_missed = False
+        self._input.append(pcm)
+
+    def _speech_began(self, sample: int, now_ms: float) -> None:
+        self._busy_ms = now_ms
+        self._speech_item_id = self._new_id("item")
+        self._speech_start = max(sample, self._input.start)
+        self._turn_event(turns.Event.SPEECH_BEGAN)
+
+    def _speech_ended(self, sample: int, sure_at: int, now_ms: float) -> None:
+        self._busy_ms = now_ms
+        end = min(sample + ms_to_samples(KEPT_SILENCE_MS), sure_at)
+        self._speech_end = _SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
+        self._send(events.speech_stopped(self._speech_item_id, samples_to_ms(end)))
+        try:
+            self._turn_event(turns.Event.SPEECH_ENDED, end)
+        except ProtocolError as failure:
+            self._send(events.error(failure, None))
+        self._transcribe_what_waits()
+
+    def _drop_speech(self) -> None:
+        """What has been said does not become a turn by itself."""
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+            self._turn_event(turns.Event.SPEECH_DROPPED)
+        self._input.listen_afresh()
+
+    def _commit_by_hand(self) -> None:
+        self._input.append(self._decoder.finish())
+        if samples_to_ms(self._input.samples) < SHORTEST_COMMIT_MS:
+            held = f"it holds {samples_to_ms(self._input.samples)} ms of audio, {SHORTEST_COMMIT_MS} ms are needed"
+            raise ProtocolError("input_audio_buffer_commit_empty", f"The input audio buffer is too short: {held}.")
+        announced = self._turn in (turns.State.HEARING, turns.State.OVERLAPPING)
+        item_id = self._speech_item_id if announced else self._new_id("item")
+        start = self._speech_start if announced else self._input.start
+        self._drop_speech()
+        self._commit(item_id, start, self._input.end)
+
+    def _commit(self, item_id: str, start: int, end: int) -> None:
+        pcm = self._input.take(start, end)
+        self._check_room()
+        self._check_unheard(len(pcm))
+        item = Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
+        previous = self._conversation.add(item)
+        self._send(events.audio_committed(item_id, previous))
+        self._send(events.item_added(item.to_json(), previous))
+        self._send(events.item_done(item.to_json(), previous))
+        if self.settings.transcription is not None:
+            self._untranscribed.append(item)
+
+    def _clear(self) -> None:
+        self._input.append(self._decoder.finish())
+        self._drop_speech()
+        self._input.drop_before(self._input.end)
+        self._send(events.audio_cleared())
+
+    def _check_room(self) -> None:
+        if len(self._conversation) >= self._limits.items:
+            words = f"The conversation has {self._limits.items:,} items; delete some first."
+            raise ProtocolError("conversation_full", words)
+
+    def _check_unheard(self, samples: int) -> None:
+        limit_s = self._limits.unheard_audio_s
+        if self._conversation.unheard_samples + samples > ms_to_samples(limit_s * 1000):
+            words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
+            raise ProtocolError("too_much_unheard_audio", words)
+
+    # Turns
+
+    def _turn_event(self, event: turns.Event, end: int = 0) -> None:
+        """`end`: where the speech ends that an event commits."""
+        detection = self.settings.turn_detection
+        policy = (
+            turns.Policy(create_response=False, interrupt_response=False)
+            if detection is None
+            else turns.Policy(detection.create_response, detection.interrupt_response)
+        )
+        self._turn, actions = turns.step(self._turn, event, policy)
+        for action in actions:
+            match action:
+                case turns.Action.ANNOUNCE_SPEECH:
+                    self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._speech_start)))
+                case turns.Action.INTERRUPT:
+                    self._interrupt()
+                case turns.Action.COMMIT:
+                    self._commit(self._speech_item_id, self._speech_start, end)
+                case turns.Action.REPLY:
+                    self._respond_to_turn()
+
+    def _interrupt(self) -> None:
+        """Stop the sound before anything else, then the making of it."""
+        if self._audible:
+            self._do(FlushAudio())
+        if self._active is not None:
+            self._cancel_reply(self._active, "turn_detected")
+
+    # Responses
+
+    def _respond_to_turn(self) -> None:
+        try:
+            self._respond(ResponseSettings.of(self.settings))
+        except ProtocolError as failure:  # what was to be answered has been deleted meanwhile
+            self._send(events.error(failure, None))
+
+    def _respond(self, settings: ResponseSettings) -> None:
+        if settings.in_conversation and self._active is not None:
+            words = f"Response '{self._active.id}' is still being made; wait for its end or cancel it first."
+            raise ProtocolError("conversation_already_has_active_response", words)
+        items = list(self._conversation) if settings.input is None else self._read_input(settings.input)
+        said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
+        shown = tuple(turn for _, turn in said)
+        instructions = settings.instructions
+        asked = said[-1][0] if said and said[-1][0].role == "user" else None
+        if asked is None:
+            if not settings.instructions_given:
+                words = "There is nothing to answer: the conversation does not end with a message of the user."
+                raise ProtocolError("nothing_to_answer", words)
+            # "Greet the user": without a question, the instructions are what is asked.
+            shown, instructions = (*shown, Turn("user", instructions)), self.settings.instructions
+
+        response_id = self._new_id("resp")
+        conversation = self._conversation if settings.in_conversation else None
+        conversation_id = self._conversation_id if settings.in_conversation else None
+        reply = Reply(response_id, self._new_id("item"), settings, conversation, conversation_id, not self._paced)
+        worker_session_id = self.id if settings.in_conversation else response_id
+        running = _Running(reply, asked, worker_session_id)
+        if settings.in_conversation:
+            self._stop_transcribing()
+        self._running[response_id] = running
+        self._send(reply.created())
+        request = Request(
+            worker_session_id,
+            response_id,
+            shown,
+            instructions_of(items, instructions),
+            speak=settings.modality == "audio",
+            voice=self.settings.speaker(settings.voice),
+            max_output_tokens=settings.max_output_tokens,
+        )
+        self._do(StartResponse(request))
+        if settings.in_conversation:
+            running.speech_end, self._speech_end = self._speech_end, None
+            self._active = reply
+            self._turn_event(turns.Event.REPLY_BEGAN)
+
+    def _read_input(self, given: tuple[object, ...]) -> list[Item]:
+        if len(given) > self._limits.items:
+            raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
+        items = []
+        for index, one in enumerate(given):
+            fields = Fields(one, f"response.input[{index}]")
+            if fields.anything("type") == "item_reference":
+                items.append(self._conversation.get(fields.text("id")))
+            else:
+                new_id = self._new_id("item")
+                limits = self._limits
+                items.append(
+                    read_item(
+                        fields, new_id, self.settings.input_format, limits.text_characters, self._longest_utterance
+                    )
+                )
+        return items
+
+    def _reply_text(self, running: _Running, text: str, now_ms: float) -> None:
+        if running.reply is None or running.reply.ended:
+            return
+        self._passed(running, "first_token_ms", now_ms)
+        self._send(*running.reply.text(text))
+
+    def _reply_speech(self, running: _Running, pcm: np.ndarray, now_ms: float) -> None:
+        reply = running.reply
+        if reply is None or reply.ended:
+            return
+        self._passed(running, "first_audio_ms", now_ms)
+        self._has_spoken = True
+        self._send(*reply.speech(pcm))
+        if self._paced:
+            self._audible[reply.id] = reply.item
+            self._do(PlayAudio(reply.id, reply.item.id, pcm))
+
+    def _finished(self, running: _Running, output: Finished) -> None:
+        del self._running[output.response_id]
+        self._settle(running.asked, output.user_tokens)
+        reply = running.reply
+        if reply is None:
+            return
+        if output.text == reply.item.text:  # a cancelled one may have gone on for a while unheard
+            self._settle(reply.item, output.assistant_tokens)
+        self._forget(running)
+        if reply.ended:
+            return
+        if output.reason == "max_output_tokens":
+            details = {"type": "incomplete", "reason": output.reason}
+            self._end_reply(running, "incomplete", details, output.usage)
+        elif output.reason == "cancelled":  # by the worker, which nobody asked to
+            details = {"type": "cancelled", "reason": "client_cancelled"}
+            self._end_reply(running, "cancelled", details, output.usage)
+        else:
+            self._end_reply(running, "completed", None, output.usage)
+
+    def _failed(self, running: _Running, output: Failed) -> None:
+        del self._running[output.response_id]
+        self._forget(running)
+        if running.asked in self._untranscribed:
+            self._untranscribed.remove(running.asked)
+            self._send(events.transcription_failed(running.asked.id, output.code, output.message))
+        if running.reply is not None and not running.reply.ended:
+            failure = {"type": "server_error", "code": output.code, "message": output.message}
+            self._end_reply(running, "failed", {"type": "failed", "error": failure})
+
+    def _cancel_reply(self, reply: Reply, reason: str) -> None:
+        """The client hears of the end now; the worker's own end of it comes later and only settles the tokens."""
+        self._do(CancelResponse(reply.id))
+        self._end_reply(self._running[reply.id], "cancelled", {"type": "cancelled", "reason": reason})
+
+    def _end_reply(self, running: _Running, status: Status, details: Json | None, usage: Usage | None = None) -> None:
+        reply = running.reply
+        assert reply is not None
+        self._send(*reply.end(status, details, usage))
+        if self._paced and reply.id in self._audible:
+            self._do(FinishAudio(reply.id))
+        self._send(events.rate_limits_updated(self._limits.events_per_second))
+        end, milestones = running.speech_end, running.milestones_ms
+        if end is not None and "first_audio_ms" in milestones:
+            at, total = samples_to_ms(end.sample), milestones["first_audio_ms"]
+            self._send(events.latency_updated(reply.id, reply.item.id, at, milestones, total))
+        self._do(ReportReply(status, milestones))
+        if reply is self._active:
+            self._active = None
+            self._turn_event(turns.Event.REPLY_ENDED)
+
+    def _forget(self, running: _Running) -> None:
+        if running.worker_session_id != self.id:
+            self._do(ForgetSession(running.worker_session_id))
+
+    def _passed(self, running: _Running, milestone: str, now_ms: float) -> None:
+        """Note when the first of something came, counted from the end of the user's speech."""
+        end = running.speech_end
+        if end is not None and milestone not in running.milestones_ms:
+            running.milestones_ms.setdefault("end_of_speech_ms", end.waited_ms)
+            running.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
+
+    # History
+
+    def _settle(self, item: Item | None, tokens: tuple[int, ...]) -> None:
+        if item is not None:
+            item.settle(tokens)
+
+    def _truncate_to_what_was_heard(self, item: Item, played_ms: int) -> None:
+        heard_ms = min(played_ms, samples_to_ms(item.parts[0].samples))
+        try:
+            item.truncate(0, heard_ms)
+        except ProtocolError:  # still being made: the client cleared the sound of a reply that goes on
+            return
+        self._send(events.item_truncated(item.id, 0, heard_ms))
+
+    # Transcription: the answer brings it; what no answer is being made to is transcribed alone
+
+    def _transcribed(self, running: _Running, text: str, done: bool = False) -> None:
+        """The user's words so far. They may have begun to arrive with another request, so only what is new is sent."""
+        running.transcript = text
+        item = running.asked
+        part = next((part for part in item.parts if part.type == "input_audio"), None) if item is not None else None
+        if item is None or part is None:
+            return
+        known = part.text or ""
+        waiting = item in self._untranscribed
+        if waiting and len(text) > len(known) and text.startswith(known):
+            self._send(events.transcription_delta(item.id, text[len(known) :]))
+        if done or text.startswith(known):
+            part.text = text
+        if waiting and done:
+            self._untranscribed.remove(item)
+            self._send(events.transcription_completed(item.id, text, round(part.samples / SPEECH_RATE, 3)))
+
+    def _transcribe_what_waits(self) -> None:
+        if not self._untranscribed or any(running.worker_session_id == self.id for running in self._running.values()):
+            return
+        item = self._untranscribed[0]
+        items = list(self._conversation)
+        if item not in items:  # deleted meanwhile
+            self._untranscribed.popleft()
+            return self._transcribe_what_waits()
+        shown = [turn_of(one) for one in items[: items.index(item) + 1]]
+        job_id = self._new_id("trans")
+        self._running[job_id] = _Running(None, item, self.id)
+        turns_shown = tuple(turn for turn in shown if turn is not None)
+        self._do(StartResponse(Request(self.id, job_id, turns_shown, self.settings.instructions, transcript_only=True)))
+
+    def _stop_transcribing(self) -> None:
+        """An answer is to be made, and will bring the transcript."""
+        for job_id, running in list(self._running.items()):
+            if running.reply is None:
+                del self._running[job_id]
+                self._do(CancelResponse(job_id))
+
+    # Endings
+
+    def _expire(self, code: str, words: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self._send(events.error(ProtocolError(code, words), None))
+            self._do(CloseSession(1000, words))
+
+    def _do(self, action: Action) -> None:
+        self._actions.append(action)
+
+    def _send(self, *messages: Json) -> None:
+        for message in messages:
+            self._do(SendEvent({"type": message["type"], "event_id": self._new_id("event"), **message}))
