@@ -1,0 +1,223 @@
+// Everything that the page shows. Knows no protocol: others say what is the case.
+
+const STATUS = {
+  idle: 'Press the button and talk',
+  connecting: 'Connecting…',
+  listening: 'Listening',
+  hearing: 'I hear you',
+  thinking: 'Thinking…',
+  speaking: 'Speaking',
+};
+const TYPING = 'Type, or press the button to talk';
+
+const HINTS = [
+  'Hello, who are you?',
+  'What can you do?',
+  'What is six plus eleven?',
+  'What sound does a lion make?',
+  'What is the opposite of big?',
+  'Tell me a joke',
+  'My name is Lisa',
+  'What is my name?',
+  'Count up to ten',
+  'What did I just say?',
+];
+
+const element = (id) => document.getElementById(id);
+
+export class View {
+  constructor() {
+    this.turns = new Map(); // by item
+    this.state = 'idle';
+    this.talk = element('talk');
+    this.voice = element('voice');
+    this.textField = element('text');
+    this.scroller = element('conversation');
+    this.levels = new Levels(element('levels'), this.talk);
+    document.body.classList.add('fresh');
+    element('hints').append(...HINTS.map((words) => this.hint(words)));
+    element('problem-close').onclick = () => this.hideProblem();
+  }
+
+  // What the user does. Handlers: talk(), say(text), pickVoice(name).
+  on({ talk, say, pickVoice }) {
+    this.talk.onclick = talk;
+    this.voice.onchange = () => pickVoice(this.voice.value);
+    element('hints').onclick = ({ target }) => target.matches('button') && say(target.textContent);
+    element('type').onsubmit = (event) => {
+      event.preventDefault();
+      const text = this.textField.value.trim();
+      if (text === '') return this.textField.focus();
+      this.textField.value = '';
+      say(text);
+    };
+  }
+
+  hint(words) {
+    const item = document.createElement('li');
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = words;
+    item.append(button);
+    return item;
+  }
+
+  // `kind`: the transport, once there is one. `talking`: the microphone is on.
+  showState(state, { kind = '', talking = false } = {}) {
+    this.state = state;
+    document.body.dataset.state = state;
+    const active = state !== 'idle';
+    const pressed = state === 'connecting' || (active && talking);
+    this.talk.setAttribute('aria-pressed', String(pressed));
+    this.talk.setAttribute('aria-label', pressed ? 'Stop talking' : 'Start talking');
+    element('status').textContent = state === 'listening' && !talking ? TYPING : STATUS[state];
+    element('connection-words').textContent = { idle: 'Not connected', connecting: 'Connecting' }[state] ?? 'Connected';
+    element('connection-kind').textContent = state === 'idle' || state === 'connecting' ? '' : `· ${kind}`;
+  }
+
+  showVoices(names, chosen) {
+    this.voice.replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
+    this.voice.disabled = names.length === 0;
+  }
+
+  showProblem(words) {
+    element('problem-words').textContent = words;
+    element('problem').hidden = false;
+  }
+
+  hideProblem() {
+    element('problem').hidden = true;
+  }
+
+  // A turn of the user or the assistant, empty (three dots) until words are known.
+  addTurn(id, role, text = '') {
+    if (this.turns.has(id)) return;
+    element('welcome').hidden = true;
+    document.body.classList.remove('fresh');
+    const item = document.createElement('li');
+    item.className = `turn ${role}`;
+    const speaker = document.createElement('span');
+    speaker.className = 'unseen';
+    speaker.textContent = role === 'user' ? 'You: ' : 'Tertulia: ';
+    const words = document.createElement('span');
+    words.className = 'words';
+    words.textContent = text;
+    item.append(speaker, words);
+    this.turns.set(id, item);
+    this.keepAtEnd(() => element('turns').append(item));
+  }
+
+  addWords(id, delta) {
+    const words = this.words(id);
+    if (words) this.keepAtEnd(() => (words.textContent = (words.textContent + delta).trimStart()));
+  }
+
+  setWords(id, text) {
+    const words = this.words(id);
+    if (words) this.keepAtEnd(() => (words.textContent = text.trim()));
+  }
+
+  // A remark under a turn: that it was interrupted, or what went wrong.
+  remark(id, text, failed = false) {
+    const turn = this.turns.get(id);
+    if (!turn || turn.querySelector('.aside')) return;
+    const aside = document.createElement('small');
+    aside.className = 'aside';
+    aside.textContent = text;
+    turn.classList.toggle('failed', failed);
+    if (turn.querySelector('.words').textContent === '') turn.querySelector('.words').textContent = '…';
+    this.keepAtEnd(() => turn.append(aside));
+  }
+
+  removeIfEmpty(id) {
+    if (this.words(id)?.textContent === '') {
+      this.turns.get(id).remove();
+      this.turns.delete(id);
+    }
+  }
+
+  // What follows knows nothing of what came before.
+  addBreak() {
+    if (this.turns.size === 0) return;
+    for (const id of [...this.turns.keys()]) this.removeIfEmpty(id);
+    this.turns.clear();
+    const item = document.createElement('li');
+    item.className = 'break';
+    item.textContent = 'New conversation';
+    element('turns').append(item);
+  }
+
+  words(id) {
+    return this.turns.get(id)?.querySelector('.words');
+  }
+
+  // Scrolls along, unless the user has scrolled up to read.
+  keepAtEnd(change) {
+    const { scrollTop, clientHeight, scrollHeight } = this.scroller;
+    const following = scrollTop + clientHeight > scrollHeight - 80;
+    change();
+    if (following) this.scroller.scrollTop = this.scroller.scrollHeight;
+  }
+}
+
+// The microphone's level to the left of the button and the answer's to the right, the last seconds of both.
+class Levels {
+  constructor(canvas, button) {
+    this.canvas = canvas;
+    this.button = button;
+    this.mine = [];
+    this.theirs = [];
+    this.calm = matchMedia('(prefers-reduced-motion: reduce)');
+  }
+
+  // `read` gives {mine, theirs}, 0..1. Runs until `stop`.
+  start(read) {
+    this.stop();
+    this.clock = setInterval(() => {
+      const { mine, theirs } = read();
+      this.mine.unshift(mine);
+      this.theirs.unshift(theirs);
+      this.mine.length = Math.min(this.mine.length, 120);
+      this.theirs.length = Math.min(this.theirs.length, 120);
+      this.button.style.setProperty('--level', mine.toFixed(2));
+      this.draw();
+    }, 50);
+  }
+
+  stop() {
+    clearInterval(this.clock);
+    this.mine = [];
+    this.theirs = [];
+    this.button.style.removeProperty('--level');
+    this.draw();
+  }
+
+  draw() {
+    const { canvas } = this;
+    const ratio = devicePixelRatio;
+    const { clientWidth: width, clientHeight: height } = canvas;
+    canvas.width = width * ratio;
+    canvas.height = height * ratio;
+    const pen = canvas.getContext('2d');
+    pen.scale(ratio, ratio);
+    const style = getComputedStyle(canvas);
+    const edge = this.button.offsetWidth / 2 + 22;
+    this.bars(pen, this.mine, width / 2 - edge, -1, height, style.getPropertyValue('--soft'));
+    this.bars(pen, this.theirs, width / 2 + edge, 1, height, style.getPropertyValue('--accent'));
+  }
+
+  bars(pen, levels, from, direction, height, colour) {
+    const shown = this.calm.matches ? levels.slice(0, 1) : levels;
+    const reach = from * (direction < 0 ? 1 : 0) + (direction > 0 ? this.canvas.clientWidth - from : 0);
+    pen.fillStyle = colour;
+    shown.forEach((level, index) => {
+      const away = index * 6;
+      if (away > reach) return;
+      const length = 3 + level * level * (height - 30);
+      pen.globalAlpha = 0.75 * (1 - away / reach) ** 1.5;
+      pen.beginPath();
+      pen.roundRect(from + direction * away - 1.5, (height - length) / 2, 3, length, 1.5);
+      pen.fill();
+    });
+  }
+}
