@@ -49,8 +49,8 @@ class Sequence:
     """One session's tokens. Made by Engine.open and changed by the engine alone; read it freely.
 
     `tokens` are those that the cache holds, `pending` those that wait to be computed behind them, `generated` the reply
-    so far (its last tokens are pending, and never computed once it has ended). `finished` says why the reply ended; with
-    "error", `error` says what happened. An idle sequence may lose its `tokens` to others that need the room.
+    so far (its last tokens are pending, and never computed once it has ended). `finished` says why the reply ended;
+    with "error", `error` says what happened. An idle sequence may lose its `tokens` to others that need the room.
     """
 
     id: str
@@ -157,8 +157,8 @@ class Engine:
     ) -> None:
         """Start a reply behind the prompt. Its tokens come out of `step`; `sequence.finished` tells its end.
 
-        A kind that `sampling` does not name is chosen by the published settings. Equal prompt, settings and seed give an
-        equal reply, whoever else is being served. ValueError where there is no prompt or a reply is in progress.
+        A kind that `sampling` does not name is chosen by the published settings. Equal prompt, settings and seed give
+        an equal reply, whoever else is being served. ValueError where there is no prompt or a reply is in progress.
         """
         if sequence.reply is not None:
             raise ValueError("a reply is in progress")

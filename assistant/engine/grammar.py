@@ -6,6 +6,7 @@ segment. The engine computes only the output rows that `allowed` names, so a mal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -113,6 +114,8 @@ def reply(
     *,
     heard: bool,
     speak: bool,
+    opening: Sequence[int] = (),
+    end: int | None = None,
     max_transcript: int | None = None,
     max_text: int | None = None,
     max_speech: int | None = None,
@@ -120,27 +123,35 @@ def reply(
     """The dialogue template's reply: [<-Ins-> transcript <-Res->] text [<sosp> speech <eosp>] <eos>.
 
     `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
-    The limits are in tokens; a part that reaches its limit closes. A text-only reply may close with any of the
-    vocabulary's ends.
+    `opening`: tokens that have to come before all that. `end`: what closes a spoken reply, by default <eos>; a text-only
+    reply may close with any of the vocabulary's ends. The limits are in tokens; a part that reaches its limit closes.
     """
     if speak:
-        spoken = speech(vocabulary, mark(vocabulary["<eos>"], None), max_speech)
+        spoken = speech(vocabulary, mark(vocabulary["<eos>"] if end is None else end, None), max_speech)
         answer = text(vocabulary, ((vocabulary.speech.start, spoken),), 1, max_text)
     else:
         answer = text(vocabulary, tuple((end, None) for end in vocabulary.reply_ends), 1, max_text)
-    if not heard:
-        return GrammarState(answer)
-    return _heard(vocabulary, answer, max_transcript)
+    if heard:
+        answer = _heard(vocabulary, answer, max_transcript)
+    return _opened(opening, answer)
 
 
-def transcript(vocabulary: Vocabulary, max_transcript: int | None = None) -> GrammarState:
+def transcript(
+    vocabulary: Vocabulary, *, opening: Sequence[int] = (), max_transcript: int | None = None
+) -> GrammarState:
     """<-Ins-> transcript <-Res-> and no more."""
-    return _heard(vocabulary, None, max_transcript)
+    return _opened(opening, _heard(vocabulary, None, max_transcript))
 
 
-def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: int | None) -> GrammarState:
+def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: int | None) -> Segment:
     words = text(vocabulary, ((vocabulary.reply_mark, following),), 0, max_transcript)
-    return GrammarState(mark(vocabulary.transcript_mark, words))
+    return mark(vocabulary.transcript_mark, words)
+
+
+def _opened(opening: Sequence[int], segment: Segment) -> GrammarState:
+    for token in reversed(opening):
+        segment = mark(token, segment)
+    return GrammarState(segment)
 
 
 def _present(modality: Modality | None, name: str) -> Modality:

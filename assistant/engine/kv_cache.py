@@ -25,7 +25,7 @@ class PageTable:
 
 
 class KVCache:
-    """Owns the pool: `keys` and `values` [layers, slots, kv_heads, head_dim], a page being `page_size` slots in a row."""
+    """Owns the pool: `keys` and `values` [layers, slots, kv_heads, head_dim]. A page is `page_size` slots in a row."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the next step computes: the next token of every reply, and as many waiting prompt tokens as there is room for."""
+"""What the next step computes: the next token of every reply, and as many waiting prompt tokens as fit."""
 
 from __future__ import annotations
 

@@ -169,6 +169,21 @@ class Llama(nn.Module):
         """An untrained model from a published config."""
         return cls(LlamaConfig.from_dict(config))
 
+    @classmethod
+    def from_state(
+        cls,
+        config: LlamaConfig,
+        state: Mapping[str, Tensor],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> Llama:
+        """A model for inference with these weights, without making others first. RuntimeError names a key at fault."""
+        with torch.device("meta"):
+            model = cls(config)
+        state = {key: tensor.to(device, dtype) for key, tensor in state.items()}
+        model.load_state_dict(state, assign=True)
+        return model.eval().requires_grad_(False)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [..., T, vocab_size] of whole sequences of tokens [..., T] that start at position 0."""
         return self.logits(self.hidden(tokens))

@@ -58,9 +58,17 @@ def test_state_dict_has_the_published_keys_and_round_trips(tmp_path) -> None:
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
 
     save_file(ours.state_dict(), tmp_path / "llama.safetensors")
-    again = Llama.from_config(theirs.config.to_dict())
-    again.load_state_dict(load_file(tmp_path / "llama.safetensors"))
+    again = Llama.from_state(ours.config, load_file(tmp_path / "llama.safetensors"))
     assert torch.equal(again(tokens(1, 9)), ours(tokens(1, 9)))
+
+
+def test_from_state_places_and_converts_the_weights() -> None:
+    model = Llama.from_config(SIZES | {"tie_word_embeddings": True})
+    state = {key: tensor.half() for key, tensor in model.state_dict().items()}
+    del state["lm_head.weight"]
+    small = Llama.from_state(model.config, state, torch.bfloat16)
+    assert {parameter.dtype for parameter in small.parameters()} == {torch.bfloat16}
+    torch.testing.assert_close(small(tokens(1, 9)).float(), model(tokens(1, 9)), atol=0.1, rtol=0)
 
 
 def test_a_missing_or_unknown_key_is_named() -> None:
