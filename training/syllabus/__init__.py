@@ -1,7 +1,7 @@
 """What nano is competent at: a grammar of short spoken dialogues for training and evaluation.
 
 `generate(seed, split)` makes dialogues, `all_replies()` and `words()` enumerate what can be said, `INTENTS` lists the
-competences with an example each. Texts are for speaking: user sentences are lower case without punctuation or digits.
+competences with an example each. User sentences are written as they are spoken: lower case, no punctuation, no digits.
 """
 
 from training.syllabus.dialogue import (

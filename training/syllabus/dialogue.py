@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
+from functools import cache, partial
 
-from training.syllabus.grammar import Split, combination_held_out
-from training.syllabus.intent import Answer, Intent, Row, State
-from training.syllabus.knowledge import KNOWLEDGE
+from training.syllabus.counting import CALENDAR, COUNTING
+from training.syllabus.grammar import Split, combination_held_out, fill
+from training.syllabus.intent import ANYTHING, NOTHING, OUTSIDE, Answer, Intent, Row, State
 from training.syllabus.memory import MEMORY
-from training.syllabus.outside import NOT_HEARD, NOT_UNDERSTOOD
-from training.syllabus.outside import sentence as outside_sentence
+from training.syllabus.outside import outside_sentence, written
 from training.syllabus.play import PLAY
 from training.syllabus.social import SOCIAL
+from training.syllabus.things import THINGS
 
-GRAMMAR: dict[str, Intent] = {intent.name: intent for intent in (*SOCIAL, *KNOWLEDGE, *PLAY, *MEMORY)}
-OUTSIDE, NOTHING = "not_understood", "nothing_heard"
-_OUTSIDE_SHARE, _NOTHING_SHARE = 0.07, 0.02
-_BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now")
+GRAMMAR: dict[str, Intent] = {
+    intent.name: intent for intent in (*SOCIAL, *COUNTING, *CALENDAR, *THINGS, *PLAY, *MEMORY)
+}
+NOT_UNDERSTOOD = "I am sorry, I did not understand that."
+NOT_HEARD = "I am sorry, I heard nothing."
+_OUTSIDE_SHARE, _NOTHING_SHARE = 0.07, 0.015
+_MAX_TURNS = 4
+_BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now", "and", "please", "hello")
+_ASKING = ("tell me", "can you tell me", "could you tell me", "please tell me", "do you know", "i want to know", "i would like to know")
+_QUESTION_WORDS = ("what", "which", "who", "where", "how", "why", "when")
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One exchange. `user` is what is spoken ("" = noise or silence), `heard` the transcript that is right, `reply` the
-    right answer; a reply with none of the words in `expect_any` (lower case) counts as a wrong intent."""
+    """One exchange. `user` is what is spoken ("" is noise or silence), `heard` its right transcript, `reply` the right
+    answer; a reply that has none of the words `expect_any` (lower case) answers another intent."""
 
     user: str
     heard: str
@@ -42,148 +47,22 @@ class Dialogue:
     turns: tuple[Turn, ...]
 
 
-@cache
-def outside_sentences() -> tuple[str, ...]:
-    """The written sentences outside the syllabus (one in six is held out)."""
-    return tuple(files(__package__).joinpath("outside.txt").read_text("utf-8").split("\n"))
+@dataclass(frozen=True)
+class Listing:
+    """One competence as the README lists it."""
 
-
-def _outside(rng: random.Random, split: Split) -> str:
-    written = [line for index, line in enumerate(outside_sentences()) if line and (index % 6 == 5) == (split == "held_out")]
-    return outside_sentence(rng, tuple(written))
-
-
-class _Speaker:
-    """Draws user sentences and plays one dialogue; `state` is nano's memory so far."""
-
-    def __init__(self, rng: random.Random, split: Split) -> None:
-        self.rng, self.split, self.state = rng, split, State()
-        self.turns: list[Turn] = []
-
-    def say(self, intent: Intent, phrasings_of: Split | None = None) -> None:
-        """Adds a turn of this intent: a sentence of the split, and the answer the state asks for."""
-        user, row = sentence_of(self.rng, intent, phrasings_of or self.split)
-        self._add(user, intent, row, intent.name)
-
-    def follow_up(self) -> bool:
-        """Adds an elliptic follow-up ("and a cat") to the last turn where its intent has one."""
-        last = GRAMMAR.get(self.state.last)
-        if last is None or last.follow is None:
-            return False
-        row = self.rng.choice(last.rows)
-        pool = last.follow.of_split(self.split) or last.follow.train + last.follow.held_out
-        self._add(self.rng.choice(pool).format(**row).lower(), last, row, last.name)
-        return True
-
-    def outside(self) -> None:
-        user = _outside(self.rng, self.split)
-        self.turns.append(Turn(user, user, NOT_UNDERSTOOD, OUTSIDE, ("understand",)))
-        self.state = replace(self.state, heard=user, said=NOT_UNDERSTOOD, last=OUTSIDE, offer="", riddle="")
-
-    def nothing(self) -> None:
-        self.turns.append(Turn("", "", NOT_HEARD, NOTHING, ("hear",)))
-        self.state = replace(self.state, heard="", said=NOT_HEARD, last=NOTHING, offer="", riddle="")
-
-    def _add(self, user: str, intent: Intent, row: Row, name: str) -> None:
-        answer = intent.answer(self.state, row)
-        self.turns.append(Turn(user, user, answer.text, name, answer.expect_any))
-        self.state = after(self.state, user, intent, answer)
-
-
-def after(state: State, user: str, intent: Intent, answer: Answer) -> State:
-    """The memory after an answered turn. An offer or a riddle lasts for one turn; asking again keeps the topic."""
-    topic = state.last if intent.name in ("another_one", "repeat", "what_did_i_say") else intent.name
-    changes = {"offer": "", "riddle": "", **answer.remember}
-    return replace(state, heard=user, said=answer.text, last=topic, **changes)
-
-
-def sentence_of(rng: random.Random, intent: Intent, split: Split) -> tuple[str, Row]:
-    """A sentence of the intent and the slots it was filled with.
-
-    Held-out sentences are phrasings never trained on or, one time in four, a trained phrasing with slots that were kept
-    back from training in it.
-    """
-    combinations = split == "held_out" and len(intent.rows) > 1 and (rng.random() < 0.25)
-    phrasings = intent.phrasings.train if combinations else intent.phrasings.of_split(split)
-    while True:
-        phrasing, row = rng.choice(phrasings), rng.choice(intent.rows)
-        plain = " ".join(phrasing.format(**row).lower().split())
-        kept_back = combination_held_out(phrasing, plain)
-        if split == "train" and kept_back and len(intent.rows) > 1:
-            continue
-        if combinations and not kept_back and rng.random() > 0.02:
-            continue
-        break
-    return _decorated(rng, intent, plain), row
-
-
-def _decorated(rng: random.Random, intent: Intent, plain: str) -> str:
-    if not intent.bare and rng.random() < 0.1:
-        plain = f"{rng.choice(_BEFORE)} {plain}"
-    words = plain.split()
-    if intent.polite and "please" not in words and rng.random() < 0.15:
-        plain = f"{plain} please"
-    elif not intent.bare and "nano" not in words and rng.random() < 0.03:
-        plain = f"{plain} nano"
-    return plain
-
-
-def _goal(rng: random.Random) -> str:
-    names, weights = _weighted()
-    return rng.choices(names, weights)[0]
-
-
-@cache
-def _weighted() -> tuple[list[str], list[float]]:
-    names, weights = [*GRAMMAR], [intent.weight for intent in GRAMMAR.values()]
-    total = sum(weights) / (1 - _OUTSIDE_SHARE - _NOTHING_SHARE)
-    return names + [OUTSIDE, NOTHING], weights + [_OUTSIDE_SHARE * total, _NOTHING_SHARE * total]
-
-
-def _fresh(speaker: _Speaker, name: str) -> None:
-    if name == OUTSIDE:
-        speaker.outside()
-    elif name == NOTHING:
-        speaker.nothing()
-    else:
-        speaker.say(GRAMMAR[name])
-
-
-def _starter(rng: random.Random) -> str:
-    """Any intent that makes sense without preparation."""
-    while True:
-        name = _goal(rng)
-        if name in (OUTSIDE, NOTHING) or not GRAMMAR[name].after:
-            return name
-
-
-def _dialogue(rng: random.Random, split: Split) -> Dialogue:
-    speaker = _Speaker(rng, split)
-    goal = _goal(rng)
-    intent = GRAMMAR.get(goal)
-    if rng.random() < 0.3:
-        _fresh(speaker, _starter(rng))
-    if intent and intent.after and rng.random() >= intent.alone:
-        _prepare(speaker, intent)
-    _fresh(speaker, goal)
-    if rng.random() < 0.4 and not speaker.follow_up() and rng.random() < 0.6:
-        _fresh(speaker, _starter(rng))
-    return Dialogue(tuple(speaker.turns[-4:] if len(speaker.turns) <= 4 else speaker.turns[:4]))
-
-
-def _prepare(speaker: _Speaker, intent: Intent) -> None:
-    rng = speaker.rng
-    if "*" in intent.after:
-        _fresh(speaker, _starter(rng))
-    else:
-        speaker.say(GRAMMAR[rng.choice(intent.after)])
-    if not intent.directly and rng.random() < 0.4:
-        _fresh(speaker, _starter(rng))
+    name: str
+    about: str
+    example: str
 
 
 def generate(seed: int, split: Split) -> Iterator[Dialogue]:
-    """Endless dialogues, the same for the same seed. `held_out` uses phrasings and slot fillings never in `train`."""
-    rng = random.Random(f"{seed} {split}")
+    """Endless dialogues, the same for the same seed.
+
+    `train` never contains a held-out phrasing or a held-out filling of a phrasing's slots; `held_out` is made of
+    these. Follow-ups ("and a cat") carry the name of the intent they go on with.
+    """
+    rng = random.Random(f"{split} {seed}")
     while True:
         yield _dialogue(rng, split)
 
@@ -195,47 +74,173 @@ def user_sentences(split: Split, seed: int = 0) -> Iterator[str]:
 
 
 def all_replies() -> list[str]:
-    """Every reply there is, sorted, except "You said: ..." which quotes the user (the sentences are endless)."""
+    """Every reply there is, sorted, but for "You said: ...", which quotes the user's last sentence."""
     replies = {NOT_UNDERSTOOD, NOT_HEARD}
     for intent in GRAMMAR.values():
-        if intent.name not in ("repeat", "what_did_i_say"):
-            replies |= {intent.answer(state, row).text for state in intent.states for row in intent.rows}
-    for echo in ("repeat", "what_did_i_say"):
-        replies.add(GRAMMAR[echo].answer(State(), {}).text)
+        replies |= {intent.answer(state, row).text for state in intent.states for row in intent.rows}
     return sorted(replies)
 
 
+@cache
 def words() -> frozenset[str]:
-    """The syllabus' words in lower case: all in-syllabus user sentences and all replies."""
-    found: set[str] = set()
+    """The syllabus' words in lower case, of users and of nano; those of sentences outside it do not count."""
+    return frozenset(user_words()).union(*map(plain_words, all_replies()))
+
+
+@cache
+def user_words() -> tuple[str, ...]:
+    """The words of all in-syllabus user sentences, sorted."""
+    found = set(" ".join((*_BEFORE, *_ASKING)).split())
     for intent in GRAMMAR.values():
-        follow = intent.follow.train + intent.follow.held_out if intent.follow else ()
-        for phrasing in (*intent.phrasings.train, *intent.phrasings.held_out, *follow):
+        for phrasing in (*intent.phrasings.train, *intent.phrasings.held_out, *intent.follow):
             for row in intent.rows if "{" in phrasing else intent.rows[:1]:
-                found.update(phrasing.format(**row).lower().split())
-    for text in (*all_replies(), *_BEFORE):
-        found.update(plain_words(text))
-    return frozenset(found)
+                found.update(fill(phrasing, row).split())
+    return tuple(sorted(found))
 
 
-def plain_words(text: str) -> list[str]:
+def plain_words(reply: str) -> list[str]:
     """The words of a reply in lower case, without punctuation."""
-    return "".join(c if c.isalpha() or c == "'" else " " for c in text.lower()).split()
+    return "".join(c if c.isalpha() or c == "'" else " " for c in reply.lower()).split()
 
 
-@dataclass(frozen=True)
-class Listing:
-    """One line of the README's table."""
+def _dialogue(rng: random.Random, split: Split) -> Dialogue:
+    """Something before (at times), what the goal needs, the goal, and what comes to mind after it (at times)."""
+    speaker = _Speaker(rng, split)
+    goal = _any_intent(rng)
+    if rng.random() < 0.3:
+        speaker.say(_opening(rng))
+    if goal in GRAMMAR:
+        speaker.prepare(GRAMMAR[goal])
+    speaker.say(goal)
+    if rng.random() < 0.55 and not speaker.follow_up():
+        speaker.say(_opening(rng))
+    return Dialogue(tuple(speaker.turns[:_MAX_TURNS]))
 
-    name: str
-    about: str
-    example: str
+
+class _Speaker:
+    """Plays one dialogue turn by turn: draws what the user says and gives nano's answer, which changes its memory."""
+
+    def __init__(self, rng: random.Random, split: Split) -> None:
+        self._rng, self._split = rng, split
+        self._state, self._row = State(), {}
+        self.turns: list[Turn] = []
+
+    def say(self, name: str) -> None:
+        """A turn of the intent, or one outside the syllabus, or nothing but noise."""
+        if name == OUTSIDE:
+            self._miss(OUTSIDE, outside_sentence(self._rng, self._split, user_words()), NOT_UNDERSTOOD, "understand")
+        elif name == NOTHING:
+            self._miss(NOTHING, "", NOT_HEARD, "nothing")
+        else:
+            intent = GRAMMAR[name]
+            user, row = _sentence(self._rng, self._split, intent, self._state)
+            self._exchange(_decorated(self._rng, intent, user), intent, row)
+
+    def prepare(self, intent: Intent) -> None:
+        """The turn that the intent needs before it, at times with another one between."""
+        if not intent.after or self._rng.random() < intent.alone:
+            return
+        start = self._state, self.turns
+        while True:
+            self._state, self.turns = start[0], list(start[1])
+            self.say(_opening(self._rng) if intent.after == (ANYTHING,) else self._rng.choice(intent.after))
+            if intent.suits(self._state):
+                break
+        if not intent.directly and self._rng.random() < 0.45:
+            self.say(_opening(self._rng))
+
+    def follow_up(self) -> bool:
+        """An elliptic follow-up ("and a cat") where the topic allows it; False where not."""
+        topic = GRAMMAR.get(self._state.topic)
+        if topic is None or not topic.follow or self.turns[-1].intent != topic.name:
+            return False
+        rows = [row for row in topic.rows if all(row[slot] == self._row[slot] for slot in topic.keeps) and row != self._row]
+        user, row = _filled(self._rng, self._split, partial(self._rng.choice, topic.follow), rows or list(topic.rows))
+        self._exchange(user, topic, row)
+        return True
+
+    def _exchange(self, user: str, intent: Intent, row: Row) -> None:
+        answer = intent.answer(self._state, row)
+        self.turns.append(Turn(user, user, answer.text, intent.name, answer.expect_any))
+        self._state, self._row = _remember(self._state, user, intent, answer), row
+
+    def _miss(self, name: str, user: str, reply: str, expect: str) -> None:
+        self.turns.append(Turn(user, user, reply, name, (expect,)))
+        self._state = replace(self._state, heard=user, said=reply, topic=name, offer="", riddle="")
+
+
+def _remember(state: State, user: str, intent: Intent, answer: Answer) -> State:
+    """The memory after an answer. Saying something again changes nothing else; an offer or a riddle lasts for a turn."""
+    if intent.name in ("repeat", "what_did_i_say"):
+        return replace(state, heard=user, said=answer.text)
+    topic = state.topic if intent.name == "another_one" else state.offer if intent.name == "yes" and state.offer else intent.name
+    return replace(state, heard=user, said=answer.text, **{"topic": topic, "offer": "", "riddle": "", **answer.remember})
+
+
+def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) -> tuple[str, Row]:
+    """A sentence of the intent and the slots it was filled with.
+
+    Held-out ones are phrasings never trained on or, one time in four, trained phrasings in a filling never trained on.
+    """
+    rows = list(intent.rows)
+    if intent.likely and rng.random() < 0.5:
+        rows = [row for row in rows if intent.likely(state, row)] or rows
+    if split == "held_out" and (len(intent.rows) == 1 or rng.random() < 0.75):
+        row = rng.choice(rows)
+        return fill(intent.phrasings.draw(rng, "held_out"), row), row
+    return _filled(rng, split, partial(intent.phrasings.draw, rng, "train"), rows)
+
+
+def _filled(rng: random.Random, split: Split, draw_phrasing: Callable[[], str], rows: list[Row]) -> tuple[str, Row]:
+    """A phrasing filled with a row; for `held_out` one that training never has, where there is such a filling."""
+    for _ in range(500):
+        phrasing, row = draw_phrasing(), rng.choice(rows)
+        sentence = fill(phrasing, row)
+        if combination_held_out(phrasing, sentence) == (split == "held_out"):
+            break
+    return sentence, row
+
+
+def _decorated(rng: random.Random, intent: Intent, user: str) -> str:
+    """The sentence as people also begin and end it: "nano, ...", "tell me ...", "... please"."""
+    if intent.bare:
+        return user
+    first = user.split()[0]
+    if first in _QUESTION_WORDS and rng.random() < 0.06:
+        user = f"{rng.choice(_ASKING)} {user}"
+    if rng.random() < 0.1:
+        start = rng.choice(_BEFORE)
+        user = user if start.split()[-1] == user.split()[0] else f"{start} {user}"
+    if intent.polite and "please" not in user.split() and rng.random() < 0.15:
+        user = f"{user} please"
+    elif "nano" not in user.split() and rng.random() < 0.03:
+        user = f"{user} nano"
+    return user
+
+
+@cache
+def _weights() -> dict[str, float]:
+    """How often each intent is the goal of a dialogue, relative to the others."""
+    weights = {name: intent.weight for name, intent in GRAMMAR.items()}
+    total = sum(weights.values()) / (1 - _OUTSIDE_SHARE - _NOTHING_SHARE)
+    return weights | {OUTSIDE: _OUTSIDE_SHARE * total, NOTHING: _NOTHING_SHARE * total}
+
+
+def _any_intent(rng: random.Random) -> str:
+    return rng.choices(list(_weights()), list(_weights().values()))[0]
+
+
+def _opening(rng: random.Random) -> str:
+    """An intent that needs nothing before it."""
+    while (name := _any_intent(rng)) in GRAMMAR and GRAMMAR[name].after:
+        pass
+    return name
 
 
 def _listings() -> tuple[Listing, ...]:
-    rows = [Listing(i.name, i.about, " ".join(i.phrasings.train[0].format(**i.rows[len(i.rows) // 2]).lower().split()))
-            for i in GRAMMAR.values()]
-    return (*rows, Listing(OUTSIDE, "says that it did not understand", outside_sentences()[0]),
+    listed = [Listing(intent.name, intent.about, fill(intent.phrasings.train[0], intent.rows[len(intent.rows) // 2]))
+              for intent in GRAMMAR.values()]
+    return (*listed, Listing(OUTSIDE, "says that it did not understand", written("train")[0]),
             Listing(NOTHING, "says that it heard nothing", ""))
 
 

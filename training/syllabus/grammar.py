@@ -3,13 +3,14 @@
 A phrasing line such as ``(tell me|say) what colour {x:is} {x:a}`` has alternatives in round brackets (an empty
 alternative means "may be left out"; brackets do not nest) and slots in Python's format syntax. Expanding the
 alternatives gives *phrasings*: the unit of the split. A line that starts with ``!`` is held out with all its
-expansions; of the other phrasings about one in nine is held out by a hash of its text, so the split depends on nothing
-but the text itself.
+expansions; of the other phrasings about one in twelve is held out by a hash of its text, so the split depends on
+nothing but the text itself.
 """
 
 from __future__ import annotations
 
 import itertools
+import random
 import re
 import zlib
 from collections.abc import Iterable
@@ -19,7 +20,8 @@ from typing import Literal
 Split = Literal["train", "held_out"]
 
 _ALTERNATIVES = re.compile(r"\(([^()]*)\)")
-_HELD_OUT_SHARE = 0.11
+_HELD_OUT_PHRASINGS = 1 / 12
+_HELD_OUT_COMBINATIONS = 1 / 12
 
 
 def expand(line: str) -> list[str]:
@@ -36,25 +38,43 @@ def fraction(text: str) -> float:
 
 @dataclass(frozen=True)
 class Phrasings:
-    """One intent's phrasings, split for good. Every phrasing stands in exactly one of the two tuples."""
+    """One intent's phrasings, grouped by the line they come from; each stands in exactly one split."""
 
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
+    groups: dict[Split, tuple[tuple[str, ...], ...]]
 
     @staticmethod
     def of(lines: Iterable[str]) -> Phrasings:
-        train: dict[str, None] = {}
-        held_out: dict[str, None] = {}
+        split_of: dict[str, Split] = {}
+        groups: dict[Split, list[tuple[str, ...]]] = {"train": [], "held_out": []}
         for line in lines:
-            for phrasing in expand(line.removeprefix("!")):
-                kept_back = line.startswith("!") or fraction("phrasing " + phrasing) < _HELD_OUT_SHARE
-                (held_out if kept_back else train)[phrasing] = None
-        return Phrasings(tuple(p for p in train if p not in held_out), tuple(held_out))
+            whole_line = line.startswith("!")
+            fresh = [phrasing for phrasing in expand(line.removeprefix("!")) if phrasing not in split_of]
+            for phrasing in fresh:
+                kept_back = whole_line or fraction("phrasing " + phrasing) < _HELD_OUT_PHRASINGS
+                split_of[phrasing] = "held_out" if kept_back else "train"
+            for split, found in groups.items():
+                if group := tuple(phrasing for phrasing in fresh if split_of[phrasing] == split):
+                    found.append(group)
+        return Phrasings({split: tuple(found) for split, found in groups.items()})
 
-    def of_split(self, split: Split) -> tuple[str, ...]:
-        return self.train if split == "train" else self.held_out
+    @property
+    def train(self) -> tuple[str, ...]:
+        return tuple(itertools.chain.from_iterable(self.groups["train"]))
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        return tuple(itertools.chain.from_iterable(self.groups["held_out"]))
+
+    def draw(self, rng: random.Random, split: Split) -> str:
+        """A phrasing of the split, each line as likely as the next however many alternatives it has."""
+        return rng.choice(rng.choice(self.groups[split]))
 
 
 def combination_held_out(phrasing: str, sentence: str) -> bool:
-    """Whether this filling of a trained phrasing's slots is kept back from training (one in twelve)."""
-    return "{" in phrasing and fraction("combination " + sentence) < 1 / 12
+    """Whether this filling of a phrasing's slots is kept back from training (about one in twelve)."""
+    return "{" in phrasing and fraction("combination " + sentence) < _HELD_OUT_COMBINATIONS
+
+
+def fill(phrasing: str, row: object) -> str:
+    """The sentence as it is spoken: slots filled, lower case, single spaces."""
+    return " ".join(phrasing.format_map(row).lower().split())  # type: ignore[arg-type]

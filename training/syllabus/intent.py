@@ -8,6 +8,8 @@ from typing import Any
 
 from training.syllabus.grammar import Phrasings
 
+ANYTHING = "anything"  # any intent that needs no preparation itself
+OUTSIDE, NOTHING = "not_understood", "nothing_heard"  # the intents of sentences outside the syllabus, and of mere noise
 Row = Mapping[str, Any]  # one filling of an intent's slots, with the facts its answer needs
 
 
@@ -22,10 +24,9 @@ class State:
     liked: str = ""
     heard: str = ""  # the user's last sentence
     said: str = ""  # nano's last reply
-    question: str = ""  # the last sentence that asked for knowledge
-    told: Mapping[str, int] = field(default_factory=dict)  # jokes, riddles, ... told so far
-    last: str = ""  # name of the last intent
-    offer: str = ""  # intent that nano has just offered
+    told: Mapping[str, int] = field(default_factory=dict)  # how many jokes, riddles, ... it has told
+    topic: str = ""  # the intent that "another one" or "and a cat" refers to
+    offer: str = ""  # what nano has just offered to tell
     riddle: str = ""  # the answer to the riddle it has just asked
 
 
@@ -38,54 +39,53 @@ class Answer:
     remember: Mapping[str, Any] = field(default_factory=dict)
 
 
+Answering = Callable[[State, Row], Answer]
+
+
 @dataclass(frozen=True)
 class Intent:
-    """One competence. `after` names the intents that prepare it; `directly` says whether one must be the turn before."""
+    """One competence of nano."""
 
     name: str
     about: str
     phrasings: Phrasings
     rows: tuple[Row, ...]
-    answer: Callable[[State, Row], Answer]
-    weight: float = 1.0
-    after: tuple[str, ...] = ()
-    directly: bool = False
+    answer: Answering
+    weight: float = 1.5
+    after: tuple[str, ...] = ()  # intents that prepare it
+    directly: bool = False  # one of them must be the turn before
     alone: float = 0.0  # share of its uses that come without preparation
-    follow: Phrasings | None = None  # elliptic phrasings usable right after the same intent: "and a cat"
-    polite: bool = False  # takes "please"
-    bare: bool = False  # takes no "nano," or "okay" before it
-    states: tuple[State, ...] = (State(),)  # states that give different answers, for enumeration
-
-
-def sentence(text: str) -> str:
-    """The text with its first letter in upper case."""
-    return text[0].upper() + text[1:]
-
-
-def lines(text: str) -> tuple[str, ...]:
-    return tuple(line.strip() for line in text.strip().splitlines() if line.strip())
+    follow: tuple[str, ...] = ()  # elliptic phrasings right after the same intent: "and a cat"
+    keeps: tuple[str, ...] = ()  # slots that such a follow-up leaves as they were
+    suits: Callable[[State], bool] = lambda state: True  # whether the preparation was of use
+    likely: Callable[[State, Row], bool] | None = None  # rows that people choose half of the time
+    polite: bool = False  # a request that takes "please"
+    bare: bool = False  # takes nothing before or after it
+    states: tuple[State, ...] = (State(),)  # the states that give different answers
 
 
 def intent(
     name: str,
     about: str,
     phrasings: str,
-    reply: str | Callable[[State, Row], Answer],
+    reply: str | Answering,
     expect: str = "",
     rows: Iterable[Row] = ({},),
-    *,
-    follow: str = "",
-    offer: str = "",
     **options: Any,
 ) -> Intent:
-    """An intent from text tables. A `reply` that is a string is formatted with the row; so is `expect` (words)."""
-    if isinstance(reply, str):
-        template: str = reply
+    """An intent from text: one phrasing a line; `reply` and the words of `expect` are filled from the row."""
+    lines = (line.strip() for line in phrasings.strip().splitlines())
+    answer = _answer_from(reply, expect) if isinstance(reply, str) else reply
+    return Intent(name, about, Phrasings.of(lines), tuple(rows), answer, **options)
 
-        def answer(state: State, row: Row) -> Answer:
-            remember = {"offer": offer} if offer else {}
-            return Answer(sentence(template.format(**row)), tuple(expect.format(**row).lower().split()), remember)
-    else:
-        answer = reply
-    return Intent(name, about, Phrasings.of(lines(phrasings)), tuple(rows), answer,
-                  follow=Phrasings.of(lines(follow)) if follow else None, **options)
+
+def _answer_from(reply: str, expect: str) -> Answering:
+    def answer(state: State, row: Row) -> Answer:
+        return Answer(sentence(reply.format_map(row)), tuple(expect.format_map(row).lower().split()))
+
+    return answer
+
+
+def sentence(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[0].upper() + text[1:]

@@ -1,566 +1,688 @@
-"""Small talk: greetings, who nano is, what it can and cannot do, feelings."""
+"""Small talk: greetings, who nano is, what it can and cannot do, feelings, what it cannot know."""
 
 from __future__ import annotations
 
 from training.syllabus.intent import Answer, Intent, Row, State, intent
 from training.syllabus.world import NOUNS
 
-
-def _greet(state: State, row: Row) -> Answer:
-    if state.name:
-        return Answer(f"Hello, {state.name}! How can I help you?", ("hello",))
-    return Answer("Hello! How can I help you?", ("hello",))
-
-
-FEELINGS = {
+_FEELINGS = {
     "happy": "I am glad that you are happy.",
     "sad": "I am sorry that you are sad. Shall I tell you a joke?",
     "tired": "If you are tired, you should sleep.",
-    "hungry": "If you are hungry, you should eat something.",
-    "thirsty": "If you are thirsty, you should drink some water.",
+    "hungry": "If you are hungry, you should eat.",
+    "thirsty": "If you are thirsty, you should drink water.",
     "bored": "Are you bored? Shall I tell you a joke?",
     "angry": "I am sorry that you are angry.",
     "sick": "I am sorry that you are sick. Get well soon!",
     "cold": "If you are cold, you should wear a coat.",
-    "hot": "If you are hot, you should drink some water.",
-    "lonely": "You are not lonely now. I am here to talk.",
-    "afraid": "Do not be afraid. I am here with you.",
+    "hot": "If you are hot, you should drink water.",
+    "lonely": "You are not lonely now. I am here.",
+    "afraid": "Do not be afraid. I am here.",
 }
+_ABILITIES = "swim fly run dance cook walk smell drive write read".split()
+_HABITS = "sleep eat drink dream".split()
+_BELONGINGS = ("a mother", "a family", "a body", "a dog", "a house", "a brother", "a sister", "hands", "eyes", "friends")
+_FAVOURITES = {"animal": "the cat", "food": "pizza", "number": "seven", "fruit": "the apple", "day": "Sunday", "season": "summer"}
+_LANGUAGES = "French German Spanish Italian Chinese Russian".split()
 
 
 def _feeling(state: State, row: Row) -> Answer:
-    text = FEELINGS[row["feeling"]]
+    text = _FEELINGS[row["feeling"]]
     return Answer(text, (row["feeling"],), {"offer": "joke"} if "joke" in text else {})
 
 
-_CANNOT = ("swim fly run dance cook walk smell drive").split()
-_NEVER = ("sleep eat drink dream").split()
-_OWN = {"a mother": "mother", "a family": "family", "a body": "body", "a dog": "dog", "a house": "house",
-        "a brother": "brother", "a sister": "sister", "hands": "hands", "eyes": "eyes"}
-_FAVOURITES = {"animal": "the cat", "food": "pizza", "number": "seven", "fruit": "the apple", "day": "Sunday", "season": "summer"}
-_TONGUES = "French German Spanish Italian Chinese Russian".split()
+def _no_music(state: State, row: Row) -> Answer:
+    return Answer("I cannot make music yet. Shall I say a rhyme?", ("music",), {"offer": "rhyme"})
 
-SOCIAL: tuple[Intent, ...] = (
-    intent("greet", "says hello back, by name if it knows it", """
+
+MEETING: tuple[Intent, ...] = (
+    intent("greet", "says hello back", """
         (hello|hi|hey) (nano|there|)
-        (hello|hi) (there|again|my friend) (nano|)
-        (oh|well) (hello|hi) (there|)
+        (hello|hi) again
+        (hello|hi) my friend
+        (oh|well) hello (there|nano|)
         hello hello
+        (hello|hi) nice to see you
+        is (anybody|someone) there
         !hi hi
-        !hey there nano
-    """, _greet, bare=True, states=(State(),)),
-    intent("good_morning", "answers good morning, afternoon, evening", """
+        !hey hello (nano|there)
+    """, "Hello! How can I help you?", "hello", bare=True),
+    intent("good_morning", "answers good morning, afternoon and evening", """
         good {part} (nano|)
-        (hello|hi|hey) (and|) good {part}
-        good {part} to you (nano|)
+        (hello|hi) (nano|) good {part}
         (a|a very) good {part} to you
+        good {part} to you (nano|)
+        good {part} how are you
+        (oh|well) good {part}
         !good {part} my friend
-    """, "Good {part}! How can I help you?", "{part}", [{"part": p} for p in ("morning", "afternoon", "evening")], bare=True),
+        !(hey|hello there) good {part}
+    """, "Good {part}! How can I help you?", "{part}", [{"part": part} for part in ("morning", "afternoon", "evening")], bare=True),
     intent("good_night", "says good night", """
         good night (nano|)
-        (okay|well|and) good night
-        i am going to (bed|sleep) (now|)
-        i'm going to (bed|sleep) (now|)
+        (okay|well) good night (nano|)
+        (i am|i'm) going to (bed|sleep) (now|)
+        (i want|i have) to (sleep|go to bed) (now|)
         (it is|it's) time (for bed|to sleep)
-        !sleep well (nano|)
+        sleep well (nano|)
         !good night my friend
+        !i will go to (bed|sleep) now
     """, "Good night. Sleep well!", "night", bare=True),
     intent("goodbye", "says goodbye", """
         (goodbye|bye|bye bye) (nano|)
-        (okay|well) (goodbye|bye)
+        (okay|well) (goodbye|bye) (nano|)
         see you (later|soon|tomorrow|)
-        i have to go (now|)
-        (i must|i will) go now
-        talk to you (later|soon)
-        until (tomorrow|next time)
+        (i have to|i must|i will) go (now|)
+        (talk|speak) to you (later|soon|tomorrow)
+        (bye|goodbye) see you (later|soon|tomorrow)
+        (that is|that's) all (for today|) (goodbye|bye)
+        thank you (goodbye|bye)
         !(goodbye|bye) my friend
-        !bye see you (later|soon)
+        !(okay|well) see you (later|soon|tomorrow)
     """, "Goodbye! It was nice to talk to you.", "goodbye", bare=True),
     intent("how_are_you", "says how it is and asks back", """
-        how are you (today|doing|now|) (nano|)
+        how are you (today|doing|doing today|now|nano|)
         how are things (today|)
         how do you feel (today|)
         are you (fine|well|okay) (today|)
-        hello how are you
-        and how are you
-        how is it going
-        how's it going
-        !(hi|hey) how are you (today|)
+        (hello|hi|hey) how are you (today|doing|)
+        and how are you (today|)
+        how is (it going|your day)
+        what's up (nano|)
+        how have you been
+        tell me how you are
+        !(hello|hi) nano how are you (doing|today|)
         !how are you feeling (today|)
     """, "I am fine, thank you. How are you?", "fine"),
     intent("i_am_fine", "is glad that the user is well", """
-        (i am|i'm) (fine|good|well|okay) (too|thank you|thanks|)
-        (i am|i'm) very (good|well) (thank you|thanks|)
-        (fine|good|very well) (thank you|thanks)
-        i feel (good|fine) (today|)
-        !(i am|i'm) doing (fine|well)
-        !i am good today
+        (i am|i'm) (fine|good|well|okay) (too|today|)
+        (i am|i'm) (fine|good|well|okay) (thank you|thanks)
+        (i am|i'm) (very|really) (good|well) (thank you|thanks|)
+        (fine|very good|very well) (thank you|thanks)
+        i feel (good|fine|very good) (today|)
+        (i am|i'm) doing (fine|well|good)
+        me too
+        !(i am|i'm) also (fine|good)
+        !i feel really good (today|)
     """, "I am glad that you are well.", "glad", bare=True, after=("how_are_you",), directly=True, alone=0.4),
     intent("thanks", "accepts thanks", """
         (thank you|thanks) (nano|very much|so much|a lot|)
         thank you for (your help|the answer|that)
-        (okay|great|good) (thank you|thanks)
-        thanks for (your help|that)
-        !many thanks
-        !thank you my friend
+        thanks for (your help|the answer|that)
+        (okay|great|good|oh) (thank you|thanks)
+        (that is|that's) (very|) (nice|kind) thank you
+        i thank you (very much|)
+        !(thank you|thanks) my friend
+        !(well|okay) thank you (very much|so much)
     """, "You are welcome.", "welcome", bare=True),
     intent("sorry", "accepts an apology", """
         (oh|) (sorry|i am sorry|i'm sorry) (nano|)
-        i am (so|very) sorry
-        sorry about that
+        (i am|i'm) (so|very|really) sorry
+        (sorry|i am sorry) about that
         sorry (it was|that was) my mistake
-        !i'm very sorry
-        !oh sorry about that
+        (i did|i said) something wrong sorry
+        excuse me (please|)
+        !(oh|nano) (i am|i'm) very sorry
+        !that was my mistake
     """, "That is all right. No problem.", "problem", bare=True),
     intent("compliment", "thanks for a compliment", """
-        you are (very|so|really|) (nice|funny|clever|great|good|kind|cool)
-        you're (very|so|) (nice|funny|clever|great)
-        i like you (very much|a lot|)
-        you are my (best|) friend
-        (good|great) (job|work|answer)
-        (very good|well done|excellent)
-        !i love you
-        !you did (well|a good job)
+        you are (very|so|really|) (nice|funny|clever|great|good|kind)
+        you're (very|so|really|) (nice|funny|clever|great|good)
+        i (like|love) you (nano|very much|a lot|)
+        you are my best friend
+        (good|great) (work|answer|job)
+        (that was|that is|that's) (very|) (good|funny|great|right)
+        (very good|well done|very funny|great)
+        !you did that very well
+        !what a (good|funny|great) answer
     """, "Thank you, that is kind of you.", "kind", bare=True),
     intent("insult", "stays polite when scolded", """
-        you are (very|so|) (stupid|bad|boring|silly)
-        you're (stupid|bad|boring|silly)
+        you are (very|so|really|) (stupid|bad|boring|slow)
+        you're (very|so|) (stupid|bad|boring|slow)
         i (don't|do not) like you
-        (you are|you're) (wrong|not right)
-        that (is|was) (wrong|not right|bad)
-        that's (wrong|not right)
-        !you are not (very|) (good|clever|funny)
-        !i hate you
+        (you are|you're) (wrong|not right|not good)
+        that (is|was) (wrong|not right|not true|bad)
+        that's (wrong|not right|not true|bad)
+        you are not (very|) (clever|funny|nice)
+        !(no|nano) (that is|that's|you are) wrong
+        !(i think|well) you are (stupid|boring)
     """, "I am sorry. I am small, but I do my best.", "best", bare=True),
     intent("nice_to_meet_you", "is pleased to meet the user", """
         (it is|it's|) nice to (meet|know) you (nano|)
         nice to (meet|see) you too
         (i am|i'm) (happy|glad) to (meet|know) you
         (so|very) nice to meet you
-        !(it is|it's) good to meet you
+        (good|great) to meet you (nano|)
+        !(it is|it's) (good|great) to meet you
+        !(well|hello) nice to meet you
     """, "Nice to meet you too.", "meet", bare=True),
+    intent("i_am_back", "welcomes the user back", """
+        (i am|i'm) (back|home|here) (again|now|)
+        here i am (again|)
+        (hello|hi) (i am|i'm) back
+        i have come (back|home)
+        now (i am|i'm) back (again|)
+        !(hello|hey) nano (i am|i'm) (back|here)
+        !(well|okay) i am (back|here) again
+    """, "Welcome back! I am still here.", "back", bare=True),
+    intent("birthday", "congratulates on a birthday", """
+        (today is|it is|it's) my birthday (today|)
+        i have my birthday today
+        my birthday is today
+        (do you know|you know) (today is|it is) my birthday
+        (today|now) it is my birthday
+        !nano (today is|it is) my birthday
+        !i think it is my birthday today
+    """, "Happy birthday to you!", "birthday", bare=True),
+    intent("feeling", "answers how the user feels", """
+        (i am|i'm) (so|very|really|a little|) {feeling} (today|now|)
+        i feel (so|very|really|a little|) {feeling} (today|now|)
+        (today|now) (i am|i'm) (very|so|) {feeling}
+        (i think|you know) (i am|i'm) {feeling}
+        (i am|i'm) feeling (very|a little|) {feeling}
+        !(oh|well) (i am|i'm) (so|very) {feeling}
+        !i have been {feeling} (today|all day)
+    """, _feeling, rows=[{"feeling": feeling} for feeling in _FEELINGS], weight=3, bare=True),
+)
+
+IDENTITY: tuple[Intent, ...] = (
     intent("who_are_you", "says who it is", """
         who are you
-        who am i talking to
+        who am i (talking|speaking) to
         what are you
-        (hello|hi|hey) who are you
-        (and|so) who are you
+        (hello|hi|hey) (nano|) who are you
         tell me who you are
-        can you tell me who you are
         tell me (something|) about (yourself|you)
-        introduce yourself
         who is (there|this|speaking)
-        !(can you|please) introduce yourself
-        !who (exactly|really) are you
+        (can|could) you tell me about (yourself|you)
+        are you nano
+        !(can|could) you tell me who you are
+        !(hello|hi) what are you
     """, "I am Nano, a small voice assistant.", "assistant"),
     intent("your_name", "says its name", """
         (what is|what's) your name
-        (and|so) (what is|what's) your name
         do you have a name
-        how are you called
         tell me your name
-        (can|may) i know your name
+        (can|may|could) i know your name
         what (can|should|do) i call you
+        (hello|hi) (what is|what's) your name
         what name do you have
-        !can you tell me your name
-        !(hello|hi) (what is|what's) your name
+        how should i call you
+        say your name
+        !(can|could) you tell me your name
+        !do you know your name
     """, "My name is Nano.", "name"),
+    intent("other_assistant", "is not another assistant", """
+        are you (alexa|siri|google)
+        (is your name|is this) (alexa|siri|google)
+        (hello|hi|hey) (alexa|siri|google)
+        (do you know|are you like) (alexa|siri|google)
+        (okay|hey) google
+        !am i talking to (alexa|siri|google)
+        !your name is (alexa|siri|google)
+    """, "No, I am Nano. I am much smaller.", "smaller", bare=True),
     intent("what_can_you_do", "says what one can ask it", """
         what can you do (for me|)
         what (else|things) can you do
-        what do you know
+        what do you know (about|)
         what (can|should|may|could) i ask (you|)
         what are you (good at|able to do)
         tell me what you can do
         what can we (do|talk about)
-        what can i (do|say|talk about) (with you|)
+        what can i (do|talk about) with you
         how can you help me
-        !can you tell me what you can do
-        !what are you for
+        what questions can i ask (you|)
+        !(can|could) you tell me what you can do
         !(hello|hi) what can you do
-    """, "I can talk, count, add, tell jokes, and answer small questions.", "count"),
+    """, "I can talk, count, add, tell jokes, and answer small questions.", "jokes"),
     intent("help", "offers help", """
-        help (me|)
-        i need (your|some|) help
-        (can|could|will) you help me
+        help (me|) (please|)
+        i need (your|some|) help (please|)
+        (can|could|will) you help me (please|)
         please help me
         i want (some|) help
-        i have a question
-        (can|may) i ask you (something|a question)
-        !i (don't|do not) know what to (say|do|ask)
-        !i need you to help me
-    """, "Yes, I will help. Ask me about animals, colours, numbers or days.", "help"),
+        i have a question (for you|)
+        (can|may|could) i ask you (something|a question)
+        i (don't|do not) know what to (say|do|ask)
+        !(hello|hi) i need (your|some) help
+        !i want you to help me
+    """, "Yes, ask me about animals, colours, numbers or days.", "ask"),
     intent("who_made_you", "says who made it", """
-        who (made|built|created) you
-        who is your (maker|father|boss|mother)
+        who (made|built) you
+        who is your (father|mother)
         where do you come from
         where are you from
-        who (taught|trained) you
-        (how|when) were you (made|born)
-        tell me who made you
-        !(do you know|and) who made you
-        !by whom were you made
+        (when|where) were you (made|built|born)
+        who (made|built) this assistant
+        tell me who (made|built) you
+        who do you work for
+        !(can|could) you tell me who made you
+        !do you know who (made|built) you
     """, "The Tertulia project made me.", "made"),
     intent("tertulia", "says what the word tertulia means", """
-        what is (a|) tertulia
-        what's (a|) tertulia
+        (what is|what's) (a|) tertulia
         what does tertulia mean
+        what does the word tertulia mean
         tell me about tertulia
-        what is the tertulia project
-        why is it called tertulia
-        explain (the word|) tertulia
-        !(do you know|and) what tertulia means
-        !what do you mean by tertulia
+        what is the (tertulia project|project tertulia)
+        why (is it called|the name) tertulia
+        do you know (the word|what is a) tertulia
+        !do you know what tertulia means
+        !(can|could) you tell me about tertulia
     """, "A tertulia is a talk among friends.", "friends"),
     intent("are_you_human", "says that it is a program", """
-        are you (really|) (a robot|a human|a person|a machine|real|alive|a computer|a man|a woman|human)
+        are you (really|) (a robot|a human|a person|a machine|a computer|a program)
+        are you (real|human)
         am i talking to (a robot|a human|a person|a machine|a computer)
-        are you (a|an) (boy|girl|animal|program)
-        you are (a robot|a machine|a computer)
-        !are you a real (person|human)
-        !is this a (robot|computer|person)
+        are you (a man|a woman|a boy|a girl)
+        (you are|i think you are) (a robot|a machine|a computer)
+        is this a (robot|human|person|machine)
+        !are you a real (person|human|man)
+        !tell me are you a (robot|person)
     """, "I am a computer program, not a person.", "program"),
     intent("your_age", "says how old it is", """
-        how old are you (nano|)
+        how old are you (nano|now|)
         what is your age
-        (and|so) how old are you
-        tell me your age
-        are you (old|young)
+        tell me (your age|how old you are)
+        are you (old|young|very old)
         when is your birthday
-        how (young|old) are you now
+        how many years old are you
         do you have a birthday
-        !can you tell me how old you are
-        !tell me how old you are
+        when were you young
+        !(can|could) you tell me how old you are
+        !tell me when your birthday is
     """, "I am very young. I have no birthday.", "young"),
     intent("where_do_you_live", "says where it lives", """
-        where do you live (nano|)
+        where do you live (nano|now|)
         where are you (now|)
         where is your (home|house)
-        what is your address
+        do you live (in|inside) (a|my|this) (computer|phone|house)
+        (in|) what (city|country) do you live in
         tell me where you live
-        in what (place|city|country) do you live
-        do you live (in|inside) (a|my|the) computer
-        (and|so) where do you live
-        !can you tell me where you live
-        !where exactly (are you|do you live)
+        what is your home
+        are you (in|inside) (my|this|a) computer
+        !(can|could) you tell me where you (live|are)
+        !where do you really live
     """, "I live inside this computer.", "inside"),
-    intent("can_you_see", "says honestly that it cannot see", """
-        can you see (me|this|my face|anything|)
-        do you see (me|this|my hand|)
-        what (can|do) you see
-        look at (me|this)
-        am i (beautiful|tall)
-        how do i look
-        can you look at (me|this)
-        !are you able to see (me|)
-        !do you have a camera
-    """, "I cannot see yet. I can only hear you.", "see"),
-    intent("can_you_hear", "confirms that it hears", """
-        (can|do) you hear me (now|well|)
-        are you (still|) there
-        are you (still|) listening
-        (test|testing) (test|one two|)
-        is anybody there
-        hello are you there
-        hello can you hear me
-        !am i loud enough
-        !are you listening to me
-    """, "Yes, I can hear you.", "hear"),
-    intent("can_you_draw", "says honestly that it cannot draw yet", """
-        (can|could) you draw (something|a picture|me|for me|a cat|a house|a tree)
-        draw (me|) (a picture|something|a cat|a house|an apple|a tree)
-        please draw (a picture|a cat|a flower)
-        do you (draw|paint)
-        make (me|) a (picture|drawing)
-        can you (paint|make a picture)
-        !i want a (picture|drawing)
-        !are you able to draw
-    """, "I cannot draw yet. I can only talk.", "draw"),
-    intent("can_you_sing", "says honestly that it cannot make music yet", """
-        (can|could) you (sing|make music|play music) (for me|)
-        sing (me|) a song
-        play (me|) (some|) music
-        play (me|) a song
-        please (sing|play) something
-        do you (sing|play music)
-        can you sing (me|) (a|) song
-        !i want (to hear|) (some|) music
-        !are you able to sing
-    """, "I cannot sing or play music yet. I can say a rhyme.", "music", offer="rhyme"),
-    intent("can_you_do", "says that it cannot act in the world", """
-        can you {verb}
-        are you able to {verb}
-        do you know how to {verb}
-        do you (like to|want to|) {verb}
-        could you {verb}
-        (and|so) can you {verb}
-        !how (well|fast) can you {verb}
-        !can you {verb} (too|as well)
-    """, "No, I cannot {verb}. I can only talk.", "{verb}", [{"verb": v} for v in _CANNOT], weight=1.5,
-           follow="and {verb}\ncan you {verb}"),
-    intent("do_you_ever", "says that it does not sleep, eat, drink or dream", """
-        do you (ever|) {verb} (nano|)
-        do you (need|have) to {verb}
-        when do you {verb}
-        what do you {verb}
-        can you {verb}
-        do you {verb} (at night|every day|a lot)
-        !do you {verb} sometimes
-        !do you like to {verb}
-    """, "No, I do not {verb}. I am a program.", "{verb}", [{"verb": v} for v in _NEVER], follow="and do you {verb}"),
-    intent("do_you_have", "says that it has no body, family or pet", """
-        do you have {a}
-        have you got {a}
-        (and|so) do you have {a}
-        tell me if you have {a}
-        do you really have {a}
-        !is it true that you have {a}
-        !have you {a}
-    """, "No, I do not have {a}.", "{x}", [{"a": a, "x": x} for a, x in _OWN.items()], follow="and {a}\nwhat about {a}"),
-    intent("nanos_favourite", "names its favourite animal, food, number, ...", """
-        (what is|what's) your favourite {x}
-        which {x} do you like (best|most)
-        what {x} do you like (best|most|)
-        do you have a favourite {x}
-        tell me your favourite {x}
-        (and|so) what is your favourite {x}
-        !can you tell me your favourite {x}
-        !what is the {x} you like best
-    """, "My favourite {x} is {y}.", "favourite", [{"x": x, "y": y} for x, y in _FAVOURITES.items()],
-           follow="and your favourite {x}\nand what {x}"),
-    intent("nanos_colour", "says that its favourite colour is blue", """
-        (what is|what's) your favourite colour
-        which colour do you like (best|most)
-        what colour do you like (best|most|)
-        do you have a favourite colour
-        tell me your favourite colour
-        (and|so) what is your favourite colour
-        !can you tell me your favourite colour
-        !what is the colour you like best
-    """, "My favourite colour is blue.", "blue"),
-    intent("do_you_like", "likes everything one asks about", """
-        do you like {x:s}
-        do you (also|really) like {x:s}
-        (and|so) do you like {x:s}
-        do you love {x:s}
-        tell me if you like {x:s}
-        what do you think (of|about) {x:s}
-        how do you like {x:s}
-        !are you fond of {x:s}
-        !is it true that you like {x:s}
-    """, "Yes, I like {x:s}.", "{x:s}", [{"x": n} for n in NOUNS if n.kind], weight=3, follow="and {x:s}\nwhat about {x:s}"),
-    intent("languages", "says that it speaks English only", """
-        do you (speak|know|understand) {x}
-        can you (speak|understand) {x}
-        (say|tell me) something in {x}
-        speak {x} (please|)
-        let us (talk|speak) in {x}
-        (and|so) do you speak {x}
-        !are you able to speak {x}
-        !can we talk in {x}
-    """, "I do not speak {x}. I only speak English.", "{x}", [{"x": x} for x in _TONGUES], follow="and {x}\nwhat about {x}"),
-    intent("which_language", "says which language it speaks", """
-        (what|which|how many) (language|languages) do you (speak|know|understand)
-        do you (speak|know|understand) english
-        can you speak english
-        in (what|which) language can we talk
-        what is your language
-        do you speak (other|many) languages
-        !what (language|languages) can you speak
-        !is english your language
-    """, "I speak English.", "english"),
+    intent("how_do_you_work", "says how it works", """
+        how do you work
+        how does (it|this|that) work
+        how do you (talk|understand me|speak|do it|do that)
+        tell me how you work
+        how are you (made|built)
+        what is inside (of|) you
+        how do you find (an|the) answer
+        !(can|could) you tell me how you work
+        !how does this (assistant|program) work
+    """, "I turn your words into small numbers and find an answer.", "turn"),
+    intent("privacy", "says that it forgets", """
+        do you (remember|know) me
+        (do|will) you remember (me|this|what i say|everything)
+        (do|will) you (keep|save|write down) what i say
+        who (can|will) hear what i say
+        is (someone|anybody) listening (to us|)
+        will you forget me
+        !(do|will) you forget what i say
+        !do you keep what i tell you
+    """, "I forget everything when we stop talking.", "forget"),
+    intent("cost", "says that it is free", """
+        (are you|is this) (free|expensive)
+        how much (do you|does it|does this) cost
+        do i have to pay (for you|for this|)
+        what do you cost
+        how much (money|) (do i|must i) pay
+        (can|may) i use you for free
+        !do you cost (anything|money|something)
+        !must i pay (for you|for this)
+    """, "I am free. Everybody may use me.", "free"),
+    intent("online", "says that it works without the internet", """
+        are you (on the internet|online)
+        do you (need|use|have) the internet
+        can you (look|search) (on the internet|online) (for me|)
+        do you work without (the|) internet
+        look (it|that) up (on the internet|online)
+        search the internet (for me|)
+        !is the internet where you live
+        !(do you|can you) work online
+    """, "I do not need the internet. I work alone.", "internet"),
     intent("are_you_clever", "is honest about being small", """
-        are you (very|) (clever|smart|intelligent)
+        are you (very|really|) (clever|smart)
         how (clever|smart|big|small) are you
-        are you (big|small)
-        do you know (everything|a lot|much)
-        are you the best assistant
-        what (do you not|don't you) know
-        !how much do you know
-        !is there something you do not know
+        are you (very|) (big|small)
+        do you know (everything|a lot|many things)
+        are you the best (assistant|)
+        how much do you know
+        how many words do you know
+        can you learn (something|things|)
+        !do you think you are (clever|smart)
+        !is there something you (don't|do not) know
     """, "I am small and know only a little.", "little"),
     intent("be_my_friend", "is happy to be a friend", """
         (will|can|could) you be my friend
         (can|could|shall) we be friends
-        are (you|we) (my friend|friends)
+        are we friends (now|)
         are you my friend
         do you (like|love) me
         i want to be your friend
         do you want to be (my friend|friends)
-        !let us be friends
-        !would you be my friend
+        you are my friend
+        !i want you to be my friend
+        !will we be friends
     """, "Yes, I am happy to be your friend.", "friend"),
-    intent("feeling", "answers how the user feels", """
-        (i am|i'm) (so|very|really|a little|) {feeling} (today|now|)
-        i feel (so|very|a little|) {feeling} (today|)
-        today (i am|i'm) {feeling}
-        (i think|you know) i am {feeling}
-        !i have been {feeling} all day
-        !(i am|i'm) feeling {feeling}
-    """, _feeling, rows=[{"feeling": f} for f in FEELINGS], weight=2.5, bare=True),
-    intent("birthday", "congratulates on a birthday", """
-        (today is|it is|it's) my birthday (today|)
-        i have (my|a) birthday today
-        my birthday is today
-        (do you know|guess what) it is my birthday
-        !i am celebrating my birthday
-        !(today|it) is my birthday nano
-    """, "Happy birthday to you!", "birthday", bare=True),
-    intent("i_am_back", "welcomes the user back", """
-        (i am|i'm) (back|home|here) (again|now|)
-        here i am (again|)
-        (hello|hi) i am (back|home)
-        i have come (back|home)
-        !(hello|hey) i'm back
-        !i am here again nano
-    """, "Welcome back! I am still here.", "back", bare=True),
+)
+
+ABILITY: tuple[Intent, ...] = (
+    intent("can_you_see", "says honestly that it cannot see", """
+        can you see (me|this|my face|anything|something|)
+        do you see (me|this|my hand|my face)
+        what (can|do) you see (now|)
+        look at (me|this|my face)
+        can you look at (me|this)
+        how do i look (today|)
+        do you have (a camera|eyes to see)
+        what am i (wearing|holding) (now|)
+        what is this
+        !are you able to see (me|this|)
+        !tell me what you see
+    """, "I cannot see yet. I can only hear you.", "see"),
+    intent("can_you_hear", "confirms that it hears", """
+        (can|do) you hear me (now|well|)
+        are you (still|) (there|listening)
+        (test|testing) (one two|one two three|)
+        hello (are you there|can you hear me)
+        did you hear (me|that)
+        are you listening (to me|)
+        nano (are you there|do you hear me)
+        !(well|okay) can you hear me
+        !tell me can you hear me
+    """, "Yes, I can hear you well.", "hear", bare=True),
+    intent("can_you_draw", "says honestly that it cannot draw yet", """
+        (can|could) you draw (something|a picture|)
+        (can|could) you draw (me|) a (cat|house|tree|flower)
+        draw (me|) a (picture|cat|house|tree|flower|dog)
+        please draw (me|) (something|a picture|a cat|a house)
+        do you (draw|paint) (pictures|)
+        (make|paint|show) me a picture
+        can you (paint|make|show me) a picture
+        i want (a|to see a) picture
+        !are you able to draw
+        !i want you to draw (something|a picture)
+    """, "I cannot draw yet. I can only talk.", "draw"),
+    intent("can_you_sing", "says honestly that it cannot make music yet", """
+        (can|could) you (sing|make music|play music) (for me|)
+        (sing|play) (me|) a song
+        play (me|) (some|) music
+        please (sing|play) (something|a song)
+        do you (sing|play music) (well|)
+        i want to hear (a song|some music|music)
+        can you (sing|play) (me|) a song
+        do you know (a|any) song
+        !are you able to (sing|make music)
+        !i want you to (sing|play) (something|a song)
+    """, _no_music),
+    intent("can_you_do", "says that it cannot act in the world", """
+        can you {verb} (well|)
+        are you able to {verb}
+        do you know how to {verb}
+        do you (like to|want to) {verb}
+        could you {verb}
+        do you {verb} (well|a lot|)
+        tell me can you {verb}
+        !(can|could) you also {verb}
+        !do you really {verb}
+    """, "No, I cannot {verb}. I can only talk.", "{verb}", [{"verb": verb} for verb in _ABILITIES], weight=1.5,
+           follow=("and can you {verb}", "can you {verb}", "and {verb}")),
+    intent("do_you_ever", "says that it does not sleep, eat, drink or dream", """
+        do you (ever|) {verb} (nano|)
+        do you (need|have|want) to {verb}
+        when do you {verb}
+        what do you {verb}
+        do you {verb} (at night|a lot|well)
+        why (do|do not|don't) you {verb}
+        how (much|long) do you {verb}
+        !do you {verb} every day
+        !do you really {verb}
+    """, "I do not {verb}. I am a program.", "{verb}", [{"verb": verb} for verb in _HABITS], weight=1.5,
+           follow=("and do you {verb}", "do you {verb}")),
+    intent("do_you_have", "says that it has no body, family or pet", """
+        do you have {a}
+        have you got {a}
+        do you (really|also) have {a}
+        tell me do you have {a}
+        do you (want|need) {a}
+        !is it true that you have {a}
+        !i think you have {a}
+    """, "No, I do not have {a}.", "{last}", [{"a": a, "last": a.split()[-1]} for a in _BELONGINGS], weight=1.5,
+           follow=("and {a}", "what about {a}", "and do you have {a}")),
+    intent("favourite", "names its favourite animal, food, number, ...", """
+        (what is|what's) your favourite {x}
+        (which|what) {x} do you like (best|most|)
+        do you have a favourite {x}
+        tell me your favourite {x}
+        what is the best {x}
+        what {x} is your favourite
+        !(can|could) you tell me your favourite {x}
+        !what is the {x} you like (best|most)
+    """, "My favourite {x} is {y}.", "favourite", [{"x": x, "y": y} for x, y in _FAVOURITES.items()], weight=1.5,
+           follow=("and your favourite {x}", "and what {x}", "what about your favourite {x}")),
+    intent("favourite_colour", "says that its favourite colour is blue", """
+        (what is|what's) your favourite colour
+        (which|what) colour do you like (best|most|)
+        do you have a favourite colour
+        tell me your favourite colour
+        what is the best colour
+        what colour is your favourite
+        which is your favourite colour
+        do you like (red|green|yellow|blue) (best|most|)
+        !(can|could) you tell me your favourite colour
+        !what is the colour you like (best|most)
+    """, "My favourite colour is blue.", "blue"),
+    intent("do_you_like", "likes everything one asks about", """
+        do you like {x:s}
+        do you (also|really) like {x:s}
+        do you love {x:s}
+        tell me if you like {x:s}
+        what do you think (of|about) {x:s}
+        how do you like {x:s}
+        {x:are} {x:s} something you like
+        !you like {x:s} don't you
+        !is it true that you like {x:s}
+    """, "Yes, I like {x:s}.", "{last}",
+           [{"x": noun, "last": f"{noun:s}".split()[-1]} for noun in NOUNS if noun.kind], weight=4,
+           follow=("and {x:s}", "what about {x:s}", "and do you like {x:s}")),
+    intent("languages", "says that it does not speak other languages", """
+        do you (speak|know|understand) {x}
+        can you (speak|understand|say something in) {x}
+        (say|tell me) something in {x}
+        speak {x} (please|with me|)
+        can we (talk|speak) in {x}
+        how do you say (hello|cat|thank you) in {x}
+        do you also speak {x}
+        !are you able to (speak|understand) {x}
+        !i want to (talk|speak) {x} with you
+    """, "I do not speak {x}. I only speak English.", "{x}", [{"x": x} for x in _LANGUAGES], weight=1.5,
+           follow=("and {x}", "what about {x}", "and do you speak {x}")),
+    intent("which_language", "says which language it speaks", """
+        (what|which|how many) languages do you (speak|know|understand)
+        do you (speak|know|understand) english
+        can you (speak|understand) english
+        in (what|which) language can we talk
+        what is your language
+        do you speak (other|many|any other) languages
+        !(what|which) languages can you (speak|understand)
+        !is english your language
+    """, "I speak English.", "english"),
+    intent("spell", "says that it cannot spell", """
+        (can|could) you spell (a word|my name|)
+        spell (the word|) (cat|house|apple|water) (for me|)
+        how do you spell (cat|house|apple|water|my name)
+        (can|could) you spell (cat|house|apple|water)
+        please spell (the word|) (cat|house|apple)
+        how do i (spell|write) the word (cat|house|apple)
+        !do you know how to spell (cat|house|apple|my name)
+        !i want you to spell (a word|my name)
+    """, "I cannot spell yet.", "spell"),
+    intent("errand", "says that it cannot act in the house", """
+        (can you|could you|please|) turn (on|off) the (light|lamp|music)
+        (can you|could you|please|) (open|close) the (door|window)
+        (can you|could you|please|) call my (mother|father|brother|sister|friend)
+        (can you|could you|please|) (get|bring|make) me (a pizza|some food|some coffee|a cake|some water)
+        (can you|could you|please|) (write|send) a letter (for me|to my friend)
+        (can you|please|) wake me up (tomorrow|at seven)
+        (can you|could you|please|) clean (the|my) (house|kitchen|floor)
+        !(can you|could you|please) bring me my (coat|shoes|phone)
+        !(can you|could you|please) close the fridge
+    """, "I cannot do such things. I can only talk.", "things"),
+    intent("speed", "says that it has one way of speaking", """
+        (can you|could you|please|) (speak|talk) (slower|faster|louder)
+        (can you|could you|please|) (speak|talk) more (slowly|quietly)
+        you (speak|talk) (too|very|so) (fast|slow)
+        you are too (fast|slow|loud|quiet)
+        (not so|too) (fast|loud|slow)
+        (slower|louder|faster) please
+        why do you (speak|talk) so (fast|slow)
+        !(can you|could you) (speak|talk) a little (slower|louder)
+        !you are (speaking|talking) too (fast|slow)
+    """, "I am sorry, I can only speak like this.", "speak"),
+)
+
+TALKING: tuple[Intent, ...] = (
     intent("are_you_sure", "says how sure it is", """
-        are you (really|quite|very|) sure (about that|)
-        is that (really|) (true|right|correct)
+        are you (really|very|) sure (about that|)
+        is that (really|) (true|right)
         really
         do you (really|) think so
-        how do you know (that|)
-        (is it|are you) (true|right)
-        !(can|could) that be (true|right)
-        !are you certain
+        how do you know that
+        are you (right|really right)
+        i (don't|do not) think so
+        is it (really|) so
+        !are you sure that (is|it is) (true|right)
+        !do you really know that
     """, "I think so, but I can make mistakes.", "mistakes", bare=True),
     intent("why", "does not know why", """
-        why
-        (but|and|so) why
+        (but|and|so|) why
         why (is that|is it so|not|so)
-        can you (explain|tell me why)
-        explain (that|it) (to me|)
         tell me why
-        !why do you (say|think) that
-        !(and|but) why is that
+        (can|could) you tell me why
+        why do you (say|think) that
+        i want to know why
+        !(but|and) why (is that|not)
+        !do you know why
     """, "I do not know why. I know only simple things.", "why", bare=True),
     intent("weather", "says that it cannot know the weather", """
         (what is|what's|how is|how's) the weather (today|like|now|outside|)
-        what will the weather be (tomorrow|like|)
-        is it (raining|snowing|sunny|cold outside|warm outside) (today|now|)
+        (what|how) will the weather be (tomorrow|today|)
+        is it (raining|sunny|cold|warm|hot) (outside|today|now)
         will it (rain|snow) (today|tomorrow|)
-        (tell me|do you know) (about|) the weather
-        do i need (an umbrella|a coat) today
-        how (cold|warm|hot) is it (outside|today|)
-        is the sun shining
+        (tell me|do you know|what about) the weather
+        do i need (an umbrella|a coat) (today|tomorrow|)
+        how (cold|warm|hot) is it (outside|today|now)
+        is the sun (shining|out) (today|)
+        will it be (cold|warm|hot|sunny) (today|tomorrow)
         !what is it like outside
-        !(can you|please) tell me the weather
+        !(can|could) you tell me the weather (for tomorrow|)
     """, "I do not know the weather.", "weather"),
     intent("time", "says that it cannot know the time", """
         what time is it (now|)
         (what is|what's) the time (now|)
         (can you|could you|please|) tell me the time
-        do you (know|have) the (right|) time
-        what (hour|o'clock) is it
-        how late is it
-        is it (late|early|noon|midnight) (already|now|)
+        do you (know|have) the time
+        is it (late|early) (already|now|)
+        what time do we have
+        how late is it (now|)
+        i want to know the time
         !do you know what time it is
-        !(hey|okay) what time is it
+        !(can|could) you tell me what time it is
     """, "I do not know the time. I have no clock.", "time"),
     intent("date", "says that it does not know which day it is", """
-        what day is (it|today) (today|)
-        (what is|what's) (the date|today's date) (today|)
-        which (day|month|year) is it (now|)
-        (can you|please|) tell me the date
-        what (month|year) is it (now|)
-        is (it|today) {day} (today|)
+        what day is (it|today) (today|now|)
+        (what is|what's) the date (today|)
+        (which|what) (day|month|year) (is it|do we have) (now|)
+        (can you|could you|please|) tell me the date
+        is (it|today) {day}
         is tomorrow {day}
-        do you know (the date|what day it is)
-        !(what is|what's) the date of today
-        !do you know what month it is
-    """, "I do not know the date today.", "date", [{"day": d} for d in ("Monday", "Friday", "Saturday", "Sunday")]),
+        (do you know|tell me) (the date|what day it is)
+        what (month|year|season) is it (now|)
+        !do you know what (month|year) it is
+        !which day of the week is it
+    """, "I do not know the date today.", "date",
+           [{"day": day} for day in ("Monday", "Tuesday", "Friday", "Saturday", "Sunday")]),
     intent("news", "says that it does not know the news", """
-        (what is|what's) (new|the news|in the news|happening) (today|in the world|)
+        (what is|what's) (new|the news|in the news) (today|)
         (tell me|read me) (some|the) news
-        do you know the (news|latest news)
+        do you know the news (of today|)
         what happened (today|yesterday|in the world)
-        is there any news
-        who won the (game|match)
-        !(can you|please) tell me the news
-        !what are the news today
-    """, "I do not know the news. I am not on the internet.", "news"),
+        is there any news (today|)
+        what is (happening|going on) (today|in the world)
+        who won the (game|race)
+        any news (today|)
+        !(can|could) you tell me the news
+        !i want to (hear|know) the news
+    """, "I do not know the news.", "news"),
     intent("where_am_i", "says that it does not know where the user is", """
         where am i (now|)
         do you know where i (am|live)
-        (what|which) (city|country|street) am i in
-        what is my address
+        (what|which) (city|country) am i in
+        in (what|which) (city|country) do i live
         where do i live
         where is my (house|home)
         tell me where i am
-        !(can|could) you (find|see) where i am
-        !in which (city|country) am i
+        !(can|could) you tell me where i (am|live)
+        !in (what|which) (city|country) am i
     """, "I do not know where you are.", "where"),
-    intent("who_am_i_face", "cannot do errands in the world", """
-        (can you|please|) (turn|switch) (on|off) the (light|lamp|music|television)
-        (can you|please|) (open|close) the (door|window)
-        (can you|please|) call my (mother|father|brother|sister|friend)
-        (can you|please|) (buy|order|get|bring|make) me (a pizza|some food|some coffee|a cake|some water)
-        (can you|please|) send (a|an) (letter|message) (to my friend|)
-        set (an alarm|a timer) (please|)
-        wake me up (tomorrow|early|)
-        !(can you|please) make (dinner|breakfast|lunch)
-        !(can you|please) (clean|sweep) the (house|floor)
-    """, "I am sorry, I cannot do that. I can only talk.", "that"),
-    intent("speed", "says that it has one way of speaking", """
-        (can you|please|) (speak|talk) (slower|faster|louder)
-        (can you|please|) (speak|talk) more (slowly|quickly|quietly)
-        you (speak|talk|are) too (fast|slow|loud|quiet)
-        (not so|too) (fast|loud|quiet)
-        (slow|speed) down please
-        i can't hear you (well|)
-        !you are speaking too (fast|slow)
-        !could you (speak|talk) (louder|slower) please
-    """, "I am sorry, I can only speak like this.", "speak"),
     intent("stop", "falls silent when asked", """
-        (please|) (stop|be quiet|stop talking|stop it|be silent)
-        (okay|nano|) (stop|be quiet) (now|please)
-        that is enough
-        that's enough (now|)
-        don't (talk|speak|say anything)
-        (i want|i need) (silence|some quiet)
-        !(can|could|will) you (stop|be quiet)
-        !enough (now|please)
+        (please|nano|) (stop|be quiet|stop talking|stop it|quiet)
+        (okay|oh|) (stop|be quiet) (now|please)
+        (that is|that's) enough (now|)
+        (please|) (don't|do not) (talk|speak|say anything)
+        i (want|need) (it quiet|some quiet)
+        (no more|enough) talking
+        !(can|could|will) you (please|) (stop|be quiet)
+        !(okay|please) that is enough
     """, "All right, I will be quiet.", "quiet", bare=True),
     intent("wait", "waits when asked", """
         (please|) wait (a moment|a minute|a second|for me|)
-        (just|) (a moment|one moment|a minute|a second) (please|)
-        hold on (a moment|please|)
-        give me (a moment|a minute|some time)
-        let me think
-        i (will|must) think (about it|)
-        !(can|could) you wait (a moment|)
-        !wait i am thinking
+        (just|) (a moment|one moment|a minute|a second|one second) (please|)
+        (please|) give me (a moment|a minute|some time)
+        (please|) let me think
+        i (will|must|have to) think (about it|)
+        (can|could) you wait (a moment|a minute|)
+        !(okay|oh) wait (a moment|a second)
+        !i need (a moment|a minute)
     """, "All right, I will wait.", "wait", bare=True),
     intent("do_you_understand", "says that it understands", """
-        do you (understand|get) (me|that|what i say|)
-        did you (understand|get) (me|that|what i said|)
-        can you understand (me|what i say|)
+        do you (understand|get) (me|that|what i say)
+        did you (understand|get) (me|that|what i said)
+        can you understand (me|what i say)
         do you know what i mean
-        is that clear
-        did you (hear|get) that
-        !(was|is) (it|that) clear to you
-        !have you understood (me|that)
-    """, "Yes, I think I understand you.", "understand"),
+        do you (really|) understand (me|)
+        do you know what i (say|am saying)
+        !did you really understand (me|that)
+        !can you really understand me
+    """, "Yes, I think I know what you mean.", "mean"),
     intent("what_are_you_doing", "says what it is doing", """
         what are you doing (now|today|)
-        what do you do (all day|every day)
-        what are you up to
-        are you (busy|free) (now|)
-        are you doing anything (now|)
+        what do you do (all day|every day|)
+        are you (busy|free) (now|today)
+        are you doing (anything|something) (now|)
         do you have time (for me|to talk|)
-        what (did|have) you (do|done) today
-        !do you have a (job|hobby)
+        what (did|will) you do today
+        do you work (today|now|every day)
+        !do you have (a job|work)
         !what is your (job|work)
     """, "I am listening and talking to you.", "listening"),
     intent("lets_talk", "is ready to talk", """
-        let's talk (a little|)
-        let us talk (a little|)
-        talk (to|with) me
+        (let's|let us) talk (a little|)
+        (please|) talk (to|with) me (nano|)
         i want to talk (to you|with you|)
-        (can|shall|could) we talk (a little|)
-        say something (to me|)
-        (please|) talk to me (nano|)
-        !i would like to talk (to you|)
-        !say anything
+        (can|shall|could) we talk (a little|now|)
+        say (something|anything) (to me|)
+        tell me something
+        what do you want to talk about
+        what shall we (do|talk about)
+        do you (like|want) to talk
+        !(hello|hi) i want to talk (to|with) you
+        !(can|could) you talk (to|with) me
     """, "I like to talk. What shall we talk about?", "talk"),
 )
+
+SOCIAL: tuple[Intent, ...] = MEETING + IDENTITY + ABILITY + TALKING
