@@ -86,13 +86,6 @@ class CancelResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class ForgetSession:
-    """The worker need not remember this session id any longer; not the session's own id."""
-
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class CloseSession:
     code: int
     reason: str
@@ -113,7 +106,6 @@ Action = (
     | FlushAudio
     | StartResponse
     | CancelResponse
-    | ForgetSession
     | CloseSession
     | ReportReply
 )
@@ -591,7 +583,6 @@ class Session:
             return
         if output.text == reply.item.text:  # a cancelled one may have gone on for a while unheard
             self._settle(reply.item, output.assistant_tokens)
-        self._forget(running)
         if reply.ended:
             return
         if output.reason == "max_output_tokens":
@@ -605,7 +596,6 @@ class Session:
 
     def _failed(self, running: _Running, output: Failed) -> None:
         del self._running[output.response_id]
-        self._forget(running)
         if running.asked in self._untranscribed:
             self._untranscribed.remove(running.asked)
             self._send(events.transcription_failed(running.asked.id, output.code, output.message))
@@ -633,10 +623,6 @@ class Session:
         if reply is self._active:
             self._active = None
             self._turn_event(turns.Event.REPLY_ENDED)
-
-    def _forget(self, running: _Running) -> None:
-        if running.worker_session_id != self.id:
-            self._do(ForgetSession(running.worker_session_id))
 
     def _passed(self, running: _Running, milestone: str, now_ms: float) -> None:
         """Note when the first of something came, counted from the end of the user's speech."""

@@ -20,7 +20,7 @@ FILES = sorted(
     if path.exists()
 )
 
-RIM = {"runner", "worker", "app", "attachments", "access", "metrics", "clients", "speech_probability", "transports"}
+RIM = {"runner", "worker", "app", "attachments", "access", "metrics", "clients", "silero", "transports"}
 """Where streaming/ meets sockets, processes and clocks. Every other file of it is pure."""
 
 PURE_IMPORTS = {

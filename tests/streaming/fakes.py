@@ -1,4 +1,4 @@
-"""Tiny stand-ins with real behaviour: a probability of speech that is the loudness, and a worker that plays a script."""
+"""Tiny stand-ins with real behaviour: loudness as the probability of speech, a worker that plays a script."""
 
 from __future__ import annotations
 

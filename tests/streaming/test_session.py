@@ -17,7 +17,6 @@ from streaming.session import (
     CloseSession,
     FinishAudio,
     FlushAudio,
-    ForgetSession,
     PlayAudio,
     SendEvent,
     Session,
@@ -859,7 +858,6 @@ def test_an_answer_out_of_band_leaves_the_conversation_alone():
     messages = talk.output(*answer(request))
     assert "conversation.item.added" not in types(messages)
     assert types(messages)[-2:] == ["response.done", "rate_limits.updated"]
-    assert talk.of(ForgetSession) == [ForgetSession(request.session_id)]
     assert types(talk.output(*answer(talk.requests[0])))[-2] == "response.done"
 
 

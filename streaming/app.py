@@ -1,0 +1,271 @@
+"""The HTTP side: the page, health and metrics, and the doors to a session."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from streaming.access import DEFAULT_SECRET_SECONDS, SECRET_SECONDS, Doorkeeper, Refused
+from streaming.events import Json, Limits
+from streaming.fields import Fields, ProtocolError
+from streaming.metrics import Metrics
+from streaming.runner import SessionRunner, Transport, VoiceTransport, Worker
+from streaming.session import Session
+from streaming.settings import SessionSettings
+from streaming.transports import websocket as websocket_transport
+from streaming.vad import SpeechProbability
+
+MakeRunner = Callable[[Transport | VoiceTransport], SessionRunner]
+
+_MOST_JSON_BYTES = 256 * 2**10
+
+
+class InvalidOffer(Exception):
+    """An SDP offer that cannot be answered; the message says why."""
+
+
+class Calls(Protocol):
+    """The WebRTC calls that are running."""
+
+    async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
+        """Take a call. Returns its id and the SDP answer. Raises InvalidOffer."""
+        ...
+
+    async def hang_up(self, call_id: str) -> bool:
+        """False: there is no such call."""
+        ...
+
+
+class House:
+    """Owns what all sessions share."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        new_probability: Callable[[], SpeechProbability],
+        settings: SessionSettings,
+        limits: Limits,
+        model: str,
+        min_speech_ms: int = 64,
+    ) -> None:
+        self.worker = worker
+        self.settings = settings
+        self.limits = limits
+        self.model = model
+        self.metrics = Metrics()
+        self._new_probability = new_probability
+        self._min_speech_ms = min_speech_ms
+
+    def check_room(self) -> None:
+        """Raises Refused when all places are taken."""
+        if self.metrics.open_sessions >= self.limits.sessions:
+            words = f"All {self.limits.sessions} places for a conversation are taken; try again in a while."
+            raise Refused(503, "too_many_sessions", words)
+
+    def new_session(self, settings: SessionSettings, paced: bool = False) -> Session:
+        return Session(
+            settings,
+            self._new_probability(),
+            self.limits,
+            model=self.model,
+            min_speech_ms=self._min_speech_ms,
+            paced=paced,
+            expires_at=int(time.time() + self.limits.session_s),
+        )
+
+    def runners(self, settings: SessionSettings) -> MakeRunner:
+        """How a transport gets its runner. One that plays sound gets a session that is paced by it."""
+
+        def make_runner(transport: Transport | VoiceTransport) -> SessionRunner:
+            session = self.new_session(settings, paced=hasattr(transport, "play"))
+            return SessionRunner(session, self.worker, transport, self.metrics, self.limits.events_per_second)
+
+        return make_runner
+
+    def settings_with(self, session: Json) -> SessionSettings:
+        """The default settings with those that a key or a call brings. Raises Refused."""
+        try:
+            return self.settings.updated(Fields(session, "session"), self.limits.text_characters)
+        except ProtocolError as failure:
+            raise _refusal(failure) from None
+
+
+class Doors:
+    """The endpoints."""
+
+    def __init__(self, house: House, doorkeeper: Doorkeeper, calls: Calls) -> None:
+        self._house = house
+        self._doorkeeper = doorkeeper
+        self._calls = calls
+
+    async def health(self) -> Response:
+        alive = self._house.worker.alive
+        state = {
+            "status": "ok" if alive else "unavailable",
+            "model": self._house.model,
+            "worker": {"alive": alive},
+            "sessions": self._house.metrics.open_sessions,
+        }
+        return JSONResponse(state, 200 if alive else 503)
+
+    async def metrics(self) -> Response:
+        return Response(self._house.metrics.text(self._house.worker.alive), media_type=CONTENT_TYPE_LATEST)
+
+    async def realtime(self, websocket: WebSocket) -> None:
+        """A session over a WebSocket. Any `model` will do."""
+        try:
+            offered = websocket.scope["subprotocols"]
+            settings = self._house.settings_with(self._doorkeeper.admit(websocket.headers, time.time(), offered))
+            if "call_id" in websocket.query_params:
+                raise Refused(404, "unsupported", "A call has no side channel here; use its data channel.", "call_id")
+        except Refused as refusal:
+            await websocket.send_denial_response(_answer_to(refusal))
+            return
+        await websocket_transport.accept(websocket)
+        try:
+            self._house.check_room()
+        except Refused as refusal:
+            await websocket_transport.refuse(websocket, ProtocolError(refusal.code, refusal.message))
+            return
+        await websocket_transport.serve(websocket, self._house.runners(settings))
+
+    async def take_call(self, request: Request) -> Response:
+        """A session over WebRTC: an SDP offer, alone or with session settings, is answered."""
+        brought = self._doorkeeper.admit(request.headers, time.time())
+        offer, session = await self._read_offer(request)
+        settings = self._house.settings_with(brought | session)
+        self._house.check_room()
+        try:
+            call_id, answer = await self._calls.answer(offer, self._house.runners(settings))
+        except InvalidOffer as failure:
+            raise Refused(400, "invalid_sdp", str(failure), "sdp") from None
+        location = request.url_for("take_call").path + f"/{call_id}"
+        return Response(answer, 201, {"Location": location}, media_type="application/sdp")
+
+    async def hang_up(self, request: Request, call_id: str) -> Response:
+        self._doorkeeper.admit(request.headers, time.time())
+        if not await self._calls.hang_up(call_id):
+            raise Refused(404, "call_not_found", "There is no such call.", "call_id")
+        return Response(status_code=200)
+
+    async def make_secret(self, request: Request) -> Response:
+        """A short-lived key for a browser, with the session settings that come with it."""
+        self._doorkeeper.admit(request.headers, time.time())
+        wanted = _read_json(await _read_body(request, _MOST_JSON_BYTES))
+        try:
+            fields = Fields(wanted)
+            session = fields.anything("session") or {}
+            expiry = fields.object("expires_after")
+            expiry.choice("anchor", ("created_at",), "created_at")
+            seconds = expiry.whole("seconds", *SECRET_SECONDS, DEFAULT_SECRET_SECONDS)
+            fields.no_others()
+        except ProtocolError as failure:
+            raise _refusal(failure) from None
+        settings = self._house.settings_with(session)
+        value, expires_at = self._doorkeeper.new_secret(seconds, session, time.time())
+        effective = {**self._house.new_session(settings).to_json(), "expires_at": expires_at}
+        return JSONResponse({"value": value, "expires_at": expires_at, "session": effective})
+
+    async def _read_offer(self, request: Request) -> tuple[str, Json]:
+        limit = self._house.limits.sdp_bytes
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "multipart/form-data":
+            form = await _read_form(request, limit + _MOST_JSON_BYTES)
+            offer, session = await _part(form, "sdp"), _read_json(await _part(form, "session"))
+        elif kind in ("application/sdp", "text/plain"):
+            offer, session = await _read_body(request, limit), {}
+        else:
+            words = "Send the SDP offer as application/sdp, or as the part 'sdp' of multipart/form-data."
+            raise Refused(415, "unsupported_media_type", words)
+        if len(offer) > limit:
+            raise _too_large(limit)
+        if not offer.lstrip().startswith(b"v=") or b"m=" not in offer:
+            words = "This is no SDP offer: it must begin with 'v=0' and have an m= line."
+            raise Refused(400, "invalid_sdp", words, "sdp")
+        return offer.decode(errors="replace"), session
+
+
+def create_app(
+    house: House, doorkeeper: Doorkeeper, calls: Calls, page: Path, allowed_origins: tuple[str, ...] = ()
+) -> FastAPI:
+    """The application. `page`: the folder of the web client."""
+    doors = Doors(house, doorkeeper, calls)
+    app = FastAPI(title="Tertulia")
+    app.add_exception_handler(Refused, lambda _, refusal: _answer_to(refusal))
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=allowed_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "x-openai-agents-sdk", "openai-beta"],
+        expose_headers=["Location"],
+    )
+    app.add_api_route("/health", doors.health)
+    app.add_api_route("/metrics", doors.metrics)
+    app.add_api_websocket_route("/v1/realtime", doors.realtime)
+    app.add_api_route("/v1/realtime/calls", doors.take_call, methods=["POST"], status_code=201)
+    app.add_api_route("/v1/realtime/calls/{call_id}/hangup", doors.hang_up, methods=["POST"])
+    app.add_api_route("/v1/realtime/client_secrets", doors.make_secret, methods=["POST"])
+    app.mount("/", StaticFiles(directory=page, html=True))
+    return app
+
+
+def _answer_to(refusal: Refused) -> Response:
+    return JSONResponse(refusal.to_json(), refusal.status)
+
+
+def _refusal(failure: ProtocolError) -> Refused:
+    return Refused(400, failure.code, failure.message, failure.param)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, "request_too_large", f"The request is larger than {limit:,} bytes.")
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+async def _read_form(request: Request, limit: int) -> FormData:
+    body = await _read_body(request, limit)
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+
+    try:
+        return await MultiPartParser(request.headers, stream(), max_files=4, max_fields=4, max_part_size=limit).parse()
+    except (MultiPartException, KeyError) as error:
+        raise Refused(400, "invalid_form", f"The form cannot be read: {error}.") from None
+
+
+async def _part(form: FormData, name: str) -> bytes:
+    """One part, whether it came with a file name or not; empty if it did not come."""
+    part = form.get(name) or b""
+    if isinstance(part, UploadFile):
+        return await part.read()
+    return part.encode() if isinstance(part, str) else part
+
+
+def _read_json(body: bytes) -> Json:
+    try:
+        value = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise Refused(400, "invalid_json", "The session is not valid JSON.", "session") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "invalid_type", "Expected a JSON object.", "session")
+    return value

@@ -1,0 +1,53 @@
+"""What `/metrics` shows, in Prometheus' format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+class Metrics:
+    """Owns the counters of one server."""
+
+    def __init__(self) -> None:
+        self.open_sessions = 0
+        self._registry = CollectorRegistry()
+        self._sessions = Gauge("tertulia_sessions", "Sessions that are open", ["transport"], registry=self._registry)
+        self._sessions_total = Counter(
+            "tertulia_sessions_opened", "Sessions since the start", ["transport"], registry=self._registry
+        )
+        self._responses = Counter("tertulia_responses", "Responses that ended", ["status"], registry=self._registry)
+        self._errors = Counter("tertulia_errors", "Error events sent", ["code"], registry=self._registry)
+        self._milestones = Histogram(
+            "tertulia_milestone_seconds",
+            "From the end of the user's speech to each milestone of the answer",
+            ["milestone"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._worker = Gauge("tertulia_worker_alive", "Whether the inference process lives", registry=self._registry)
+
+    def session_opened(self, transport: str) -> None:
+        self.open_sessions += 1
+        self._sessions.labels(transport).inc()
+        self._sessions_total.labels(transport).inc()
+
+    def session_closed(self, transport: str) -> None:
+        self.open_sessions -= 1
+        self._sessions.labels(transport).dec()
+
+    def replied(self, status: str, milestones_ms: Mapping[str, float]) -> None:
+        self._responses.labels(status).inc()
+        for name, milliseconds in milestones_ms.items():
+            self._milestones.labels(name.removesuffix("_ms")).observe(milliseconds / 1000)
+
+    def error(self, code: str) -> None:
+        """code: one of our own, never text of a peer."""
+        self._errors.labels(code).inc()
+
+    def text(self, worker_alive: bool) -> bytes:
+        self._worker.set(worker_alive)
+        return generate_latest(self._registry)
