@@ -1,0 +1,522 @@
+"""A turn becomes a stream of outputs: what was heard, the answer's text, and its sound while it is being decoded.
+
+    speech -> tokens (ears) -> prompt -> engine: transcript, reply text, speech tokens -> sound (mouth)
+
+One session has one sequence in the engine, whose cache outlives the turns. Nothing of the dialogue is kept here beside
+it: every request brings the whole dialogue, and the engine computes what differs from the tokens that it holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from assistant.checkpoints import ModelSet, load_model_set, load_weights
+from assistant.conversation import TEMPLATES, Dialogue
+from assistant.decoders.speech import SpeechDecoder, SpeechStream
+from assistant.engine import engine, grammar
+from assistant.engine.engine import Engine, EngineConfig
+from assistant.engine.sampling import Sampling
+from assistant.models.llama import Llama
+from assistant.tokenizers.speech import SpeechEars
+from assistant.tokenizers.text import TextStream, TextTokenizer
+from assistant.vocabulary import Vocabulary
+from configuration import Configuration, Generation
+from streaming.types import (
+    SPEECH_RATE,
+    Failed,
+    Finished,
+    Output,
+    Request,
+    SpeechDelta,
+    TextDelta,
+    TranscriptDelta,
+    TranscriptDone,
+    Turn,
+    Usage,
+)
+
+logger = logging.getLogger(__name__)
+
+ANSWER_WITHIN_S = 0.3
+"""When the first sound of an answer is due after the question: until then, sounds about to run dry come first."""
+COMFORTABLY_AHEAD_S = 1.5
+"""A response whose listener has that much more to hear makes no sound while another's listener waits for the first."""
+FORGET_SHARE = 2
+"""When a dialogue outgrows the context, half of the room is made free at once: dropping turns changes the start of the
+prompt, which is then computed anew, so it should not happen every turn."""
+
+Part = Literal["opening", "transcript", "text", "speech", "end"]
+Reason = Literal["completed", "cancelled", "max_output_tokens"]
+
+
+class Refused(Exception):
+    """A request that cannot be answered; the sentence is for the user."""
+
+    def __init__(self, code: str, sentence: str):
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(slots=True, eq=False)
+class _Response:
+    """One request on its way to its last output."""
+
+    request: Request
+    submitted: float
+    sequence: engine.Sequence | None = None  # from its start on
+    user_tokens: tuple[int, ...] = ()
+    part: Part = "opening"  # what the next token belongs to
+    words: TextStream | None = None  # of the transcript, then of the text
+    reply: str = ""  # the text sent so far
+    speech: SpeechStream | None = None
+    sounds_since: float | None = None
+    samples_sent: int = 0
+    cancelled: bool = False
+    cut: bool = False  # by max_output_tokens
+    text_in: int = 0
+    audio_in: int = 0
+    cached: int = 0
+    text_out: int = 0
+    audio_out: int = 0
+    milestones_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.request.response_id
+
+    @property
+    def runs_dry_at(self) -> float:
+        """When its listener, who began at once, will have heard all that was sent."""
+        if self.sounds_since is None:
+            return self.submitted + ANSWER_WITHIN_S
+        return self.sounds_since + self.samples_sent / SPEECH_RATE
+
+
+class AnyGPTResponder:
+    """Owns the models and the sessions' caches. `submit`, then `step` while not `idle`: streaming.types.Responder."""
+
+    def __init__(
+        self,
+        llm: Engine,
+        tokenizer: TextTokenizer,
+        vocabulary: Vocabulary,
+        dialogue: Dialogue,
+        ears: SpeechEars,
+        mouth: SpeechDecoder,
+        generation: Generation,
+        *,
+        seed: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """With a seed, the same requests in the same order get the same replies."""
+        self.voices = tuple(mouth.voices)
+        self._engine, self._tokenizer, self._vocabulary, self._dialogue = llm, tokenizer, vocabulary, dialogue
+        self._ears, self._mouth, self._generation = ears, mouth, generation
+        self._sampling = {
+            kind: Sampling(limits.temperature, limits.top_k, limits.top_p, limits.repetition_penalty)
+            for kind, limits in (("text", generation.text), ("speech", generation.speech))
+        }
+        self._random, self._clock = random.Random(seed), clock
+        self._sequences: dict[str, engine.Sequence] = {}
+        self._waiting: deque[_Response] = deque()
+        self._running: dict[str, _Response] = {}  # by session: one at a time
+        self._closing: set[str] = set()
+        self._outputs: list[Output] = []
+
+    @classmethod
+    def from_configuration(cls, configuration: Configuration, seed: int | None = None) -> AnyGPTResponder:
+        """Load the models that the configuration names and warm them up.
+
+        Raises CheckpointError where the model folder is not whole.
+        """
+        model = configuration.model
+        torch.set_num_threads(model.threads)
+        parts = load_model_set(model.path)
+        if parts.speech_tokenizer.sample_rate != SPEECH_RATE:
+            raise ValueError(f"{model.path}: speech must be sampled at {SPEECH_RATE} Hz")
+        device = torch.device(model.device)
+        llama = _language_model(parts, model.path / "llama.safetensors", device, getattr(torch, model.dtype))
+        tokenizer = TextTokenizer.load(model.path)
+        vocabulary = Vocabulary.load(model.path, tokenizer.text_size)
+        codec = parts.speech_tokenizer.to(device)
+        mouth = SpeechDecoder(
+            parts.soundstorm.to(device),
+            codec,
+            parts.voices,
+            steps=configuration.speech.soundstorm_steps,
+            first_chunk_frames=configuration.speech.first_chunk_frames,
+            max_chunk_frames=configuration.speech.max_chunk_frames,
+        )
+        page_size = 64 if device.type == "cpu" else 256
+        pages = -(-model.context_tokens // page_size) * configuration.server.max_sessions
+        limits = EngineConfig(pages=pages, page_size=page_size, max_context=model.context_tokens)
+        responder = cls(
+            Engine(llama, limits),
+            tokenizer,
+            vocabulary,
+            Dialogue(tokenizer, vocabulary, TEMPLATES[model.template]),
+            SpeechEars(codec),
+            mouth,
+            configuration.generation,
+            seed=seed,
+        )
+        responder.warm_up()
+        return responder
+
+    def warm_up(self) -> None:
+        """Go once through all that a spoken answer needs, so that the first user does not wait for first-time costs."""
+        noise = np.random.default_rng(0).normal(0, 0.1, 2 * SPEECH_RATE).astype(np.float32)
+        self.submit(Request("warm-up", "warm-up", (Turn("user", speech=noise),)))
+        stream = self._mouth.open(self.voices[0])
+        stream.feed([0] * self._mouth.max_chunk_frames)
+        stream.end()
+        for _ in range(32):
+            for output in self.step():
+                if isinstance(output, Failed):
+                    raise RuntimeError(f"the model set cannot answer: {output.message}")
+        while not stream.finished:
+            self._mouth.speak(stream)
+        self.close_session("warm-up")
+        self.step()
+
+    # ---- the protocol
+
+    def submit(self, request: Request) -> None:
+        """Queue a request: it starts when the session's earlier responses have ended."""
+        self._waiting.append(_Response(request, self._clock()))
+
+    def cancel(self, response_id: str) -> None:
+        """End a response at the next step. One that has ended already is not missed."""
+        for response in self._all():
+            if response.id == response_id:
+                response.cancelled = True
+
+    def close_session(self, session_id: str) -> None:
+        """Cancel the session's responses and give its cache back, at the next step."""
+        self._closing.add(session_id)
+        for response in self._all():
+            if response.request.session_id == session_id:
+                response.cancelled = True
+
+    @property
+    def idle(self) -> bool:
+        return not (self._waiting or self._running or self._closing)
+
+    def step(self) -> list[Output]:
+        """Cancel, start one response, decode a token of each that runs, make one chunk of sound."""
+        self._outputs = []
+        self._end_cancelled()
+        self._close_sessions()
+        self._start_next()
+        self._decode()
+        self._speak()
+        self._end_complete()
+        return self._outputs
+
+    # ---- the steps of a step
+
+    def _end_cancelled(self) -> None:
+        for response in [response for response in self._all() if response.cancelled]:
+            with self._work_of(response):
+                self._finish(response, "cancelled")
+
+    def _close_sessions(self) -> None:
+        for session_id in self._closing:
+            sequence = self._sequences.pop(session_id, None)
+            if sequence is not None:
+                self._engine.close(sequence)
+        self._closing.clear()
+
+    def _start_next(self) -> None:
+        for response in self._waiting:
+            if response.request.session_id not in self._running:
+                self._waiting.remove(response)
+                self._running[response.request.session_id] = response
+                with self._work_of(response):
+                    self._start(response)
+                return
+
+    def _decode(self) -> None:
+        for session_id, token in self._engine.step():
+            response = self._running.get(session_id)
+            if response is not None and not response.cut:
+                with self._work_of(response):
+                    self._take(response, token)
+
+    def _speak(self) -> None:
+        """One chunk for whoever's sound would run dry first."""
+        due = [response for response in self._running.values() if response.speech is not None and response.speech.due]
+        if not due:
+            return
+        response = min(due, key=lambda response: response.runs_dry_at)
+        ahead_s = response.runs_dry_at - self._clock()
+        if ahead_s > COMFORTABLY_AHEAD_S and any(r.sounds_since is None for r in self._running.values()):
+            return
+        with self._work_of(response):
+            pcm = self._mouth.speak(response.speech)
+            if len(pcm):
+                self._passed(response, "first_chunk")
+                if response.sounds_since is None:
+                    response.sounds_since = self._clock()
+                response.samples_sent += len(pcm)
+                self._outputs.append(SpeechDelta(response.id, pcm))
+
+    def _end_complete(self) -> None:
+        for response in list(self._running.values()):
+            with self._work_of(response):
+                assert response.sequence is not None
+                match response.sequence.finished:
+                    case None:
+                        continue
+                    case "error":
+                        raise response.sequence.error or RuntimeError("the engine failed")
+                    case "length":
+                        response.cut = True
+                if response.cut:
+                    self._close_part(response)
+                if response.speech is None or response.speech.finished:
+                    self._finish(response, "max_output_tokens" if response.cut else "completed")
+
+    # ---- one response
+
+    def _start(self, response: _Response) -> None:
+        """Hear, write the prompt, and begin to decode."""
+        request, words = response.request, self._vocabulary
+        if request.voice and request.voice not in self.voices:
+            raise Refused("unknown_voice", f"There is no voice {request.voice!r}; there are {', '.join(self.voices)}.")
+        system = self._dialogue.system_tokens(request.instructions)
+        turns = self._turn_tokens(request.turns)
+        if request.turns and request.turns[-1].role == "user":
+            response.user_tokens = tuple(turns[-1])
+        self._passed(response, "speech_tokens")
+        heard = words.speech.start in turns[-1]
+        if request.transcript_only and not heard:
+            self._finish(response, "completed")
+            return
+        response.part = "opening" if heard else "text"
+        response.words = TextStream(self._tokenizer)
+        prompt = [*system, *self._within_context(len(system), turns, self._reserve(heard, request))]
+        response.audio_in = sum(token in words.speech.tokens for token in prompt)
+        response.text_in = len(prompt) - response.audio_in
+        response.sequence = self._sequence(request.session_id)
+        response.cached = self._engine.set_prompt(response.sequence, prompt)
+        state, seed = self._grammar(request, heard), self._random.getrandbits(32)
+        self._engine.generate(response.sequence, state, self._sampling, self._room, seed)
+
+    def _grammar(self, request: Request, heard: bool) -> grammar.GrammarState:
+        words, text, speech = self._vocabulary, self._generation.text.max_tokens, self._generation.speech.max_tokens
+        before_transcript: list[int] = []
+        if heard:
+            turn = self._dialogue.assistant_turn_tokens("", "")
+            before_transcript = turn[: turn.index(words.transcript_mark)]
+        if request.transcript_only:
+            return grammar.transcript(words, opening=before_transcript, max_transcript=text)
+        return grammar.reply(
+            words,
+            heard=heard,
+            speak=request.speak,
+            opening=before_transcript,
+            end=self._dialogue.reply_end,
+            max_transcript=text,
+            max_text=text,
+            max_speech=speech,
+        )
+
+    def _take(self, response: _Response, token: int) -> None:
+        """One more token of the reply."""
+        words, request = self._vocabulary, response.request
+        if response.part == "opening":
+            if token == words.transcript_mark:
+                response.part = "transcript"
+            return
+        self._passed(response, "prefill")
+        self._passed(response, "first_token")
+        if token in words.speech.tokens:
+            self._passed(response, "first_speech_token")
+            response.audio_out += 1
+            assert response.speech is not None
+            response.speech.feed(words.speech.to_codes([token]))
+        elif token in words.text and token not in words.reply_ends:
+            response.text_out += response.part == "text"
+            assert response.words is not None
+            self._say(response, response.words.push(token))
+        else:
+            self._close_part(response)
+            if token == words.reply_mark and not request.transcript_only:
+                response.part, response.words = "text", TextStream(self._tokenizer)
+            elif token == words.speech.start:
+                response.part, response.speech = "speech", self._mouth.open(request.voice or self.voices[0])
+        limit = request.max_output_tokens
+        if limit is not None and response.text_out + response.audio_out >= limit and response.sequence.finished is None:
+            response.cut = True
+            self._engine.stop(response.sequence)
+
+    def _close_part(self, response: _Response) -> None:
+        """The part that its tokens belonged to is over: send what was held back."""
+        if response.part in ("transcript", "text"):
+            assert response.words is not None
+            self._say(response, response.words.finish())
+        if response.part == "transcript":
+            self._outputs.append(TranscriptDone(response.id, response.words.text, response.user_tokens))
+        if response.part == "speech":
+            assert response.speech is not None
+            response.speech.end()
+        response.part = "end"
+
+    def _say(self, response: _Response, delta: str) -> None:
+        if not delta:
+            return
+        if response.part == "transcript":
+            self._outputs.append(TranscriptDelta(response.id, delta))
+        else:
+            self._passed(response, "first_text")
+            response.reply += delta
+            self._outputs.append(TextDelta(response.id, delta))
+
+    def _finish(self, response: _Response, reason: Reason) -> None:
+        if response.sequence is not None:
+            self._engine.stop(response.sequence)
+        self._passed(response, "done")
+        finished = Finished(
+            response.id,
+            reason,
+            response.reply,
+            response.user_tokens,
+            self._assistant_tokens(response),
+            Usage(response.text_in, response.audio_in, response.cached, response.text_out, response.audio_out),
+            response.milestones_ms,
+        )
+        self._forget(response)
+        self._outputs.append(finished)
+
+    def _assistant_tokens(self, response: _Response) -> tuple[int, ...]:
+        """The assistant's turn as the next prompt will hold it, wherever it was cut off; none if nothing was said."""
+        if response.sequence is None or not response.sequence.generated or response.request.transcript_only:
+            return ()
+        words, tokens = self._vocabulary, list(response.sequence.generated)
+        if words.transcript_mark in tokens and words.reply_mark not in tokens:
+            tokens.append(words.reply_mark)
+        return tuple(self._dialogue.close(tokens))
+
+    # ---- the prompt
+
+    def _turn_tokens(self, turns: Sequence[Turn]) -> list[list[int]]:
+        """The turns as tokens, user's and assistant's by turns, the user's first and last.
+
+        Where two of one side follow each other, an empty turn of the other stands between them.
+        """
+        written: list[list[int]] = []
+        before = Turn("assistant")
+        for turn in turns:
+            if turn.role == before.role:
+                written.append(self._silence(turn.role))
+            written.append(list(turn.tokens) or self._write(turn, before, asked=turn is turns[-1]))
+            before = turn
+        if before.role == "assistant":
+            written.append(self._dialogue.user_turn_tokens())
+        return written
+
+    def _silence(self, beside: str) -> list[int]:
+        """An empty turn of the other side."""
+        return self._dialogue.user_turn_tokens() if beside == "assistant" else self._dialogue.close([])
+
+    def _write(self, turn: Turn, before: Turn, asked: bool) -> list[int]:
+        """A turn that no tokens are known of. What is asked now must be heard; of the past the text is enough."""
+        words = self._vocabulary
+        if turn.role == "assistant":
+            spoken_to = before.role == "user" and (before.speech is not None or words.speech.start in before.tokens)
+            transcript = before.text if spoken_to else None
+            return self._dialogue.assistant_turn_tokens(transcript, turn.text)
+        longest = self._room // 2
+        too_long = turn.speech is not None and self._ears.frames(len(turn.speech)) > longest
+        if too_long and asked:
+            seconds = longest * self._ears.frame_samples // SPEECH_RATE
+            raise Refused("input_too_long", f"That was too long to understand at once: at most {seconds} seconds.")
+        if turn.speech is None or too_long:
+            return self._dialogue.user_turn_tokens(text=turn.text)
+        return self._dialogue.user_turn_tokens(self._ears.listen(turn.speech))
+
+    def _within_context(self, system: int, turns: list[list[int]], reserve: int) -> Iterator[int]:
+        """The tokens of the latest turns that leave room for the system line and the reply.
+
+        Turns go in pairs, so that the user's still comes first. Refused when the last one alone is too long.
+        """
+        room = self._room - system - reserve
+        if len(turns[-1]) > room:
+            raise Refused("input_too_long", "That was too long to answer: please say it in fewer words.")
+        excess = sum(map(len, turns)) - room
+        if excess > 0:
+            block = max(1, room // FORGET_SHARE)
+            excess = -(-excess // block) * block
+        start = 0
+        while excess > 0 and start + 2 < len(turns):
+            excess -= len(turns[start]) + len(turns[start + 1])
+            start += 2
+        return (token for turn in turns[start:] for token in turn)
+
+    def _reserve(self, heard: bool, request: Request) -> int:
+        """Tokens to keep free for the reply: its longest, though never more than half of the context."""
+        limits = self._generation
+        reply = limits.text.max_tokens + limits.speech.max_tokens * request.speak
+        reply = min(reply, request.max_output_tokens or reply)
+        return min(limits.text.max_tokens * heard + reply * (not request.transcript_only), self._room // 2)
+
+    @property
+    def _room(self) -> int:
+        return self._engine.config.max_context
+
+    # ---- bookkeeping
+
+    def _all(self) -> list[_Response]:
+        return [*self._running.values(), *self._waiting]
+
+    def _sequence(self, session_id: str) -> engine.Sequence:
+        if session_id not in self._sequences:
+            self._sequences[session_id] = self._engine.open(session_id)
+        return self._sequences[session_id]
+
+    def _forget(self, response: _Response) -> None:
+        if self._running.get(response.request.session_id) is response:
+            del self._running[response.request.session_id]
+        else:
+            self._waiting.remove(response)
+
+    def _passed(self, response: _Response, milestone: str) -> None:
+        response.milestones_ms.setdefault(milestone, 1000 * (self._clock() - response.submitted))
+
+    @contextmanager
+    def _work_of(self, response: _Response) -> Iterator[None]:
+        """A fault in one response's work ends that response, and no other."""
+        try:
+            yield
+        except Refused as refusal:
+            self._fail(response, refusal.code, str(refusal))
+        except Exception:
+            logger.exception("response %s failed", response.id)
+            self._fail(response, "server_error", "The answer could not be made because of a fault in the server.")
+
+    def _fail(self, response: _Response, code: str, sentence: str) -> None:
+        if response.sequence is not None:
+            self._engine.stop(response.sequence)
+        self._forget(response)
+        self._outputs.append(Failed(response.id, code, sentence))
+
+
+def _language_model(parts: ModelSet, source: Path, device: torch.device, dtype: torch.dtype) -> Llama:
+    """Weights go straight to their place and type: nothing is initialised that is going to be overwritten."""
+    with torch.device("meta"):
+        model = Llama(parts.llama_config)
+    model = model.to(dtype).to_empty(device=device)
+    load_weights(model, parts.llama_state, source)
+    return model
