@@ -13,7 +13,7 @@ import fractions
 import functools
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,10 @@ from aiortc.mediastreams import MediaStreamError
 from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.rtcrtpreceiver import RTCRtpReceiver
 from aiortc.sdp import SessionDescription
-from av import AudioFrame, AudioCodecContext, CodecContext, Packet
+from av import AudioCodecContext, AudioFrame, CodecContext, Packet
 
 from streaming import events
-from streaming.events import Json, Limits
+from streaming.events import Json
 from streaming.fields import ProtocolError
 from streaming.playout import FRAME, RTP_RATE, Played, Playout, Started, Stopped
 from streaming.runner import PeerGone, SessionRunner, VoiceTransport
@@ -56,9 +56,12 @@ class SdpError(Exception):
 class Calls:
     """Owns the WebRTC calls. `answer` offers, and `close` at the end."""
 
-    def __init__(self, limits: Limits, connect_timeout_s: float = 30.0) -> None:
-        self._limits = limits
+    def __init__(
+        self, connect_timeout_s: float = 30.0, max_waiting_events: int = 1000, max_waiting_bytes: int = 16 * 2**20
+    ) -> None:
         self._connect_timeout_s = connect_timeout_s
+        self._max_waiting_events = max_waiting_events
+        self._max_waiting_bytes = max_waiting_bytes
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
@@ -70,7 +73,7 @@ class Calls:
         The runner that `make_runner` returns runs from when the peer has opened its data channel.
         """
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # by default aiortc asks a public STUN server
-        call = Call(connection, self._limits)
+        call = Call(connection, self._max_waiting_events, self._max_waiting_bytes)
         try:
             answer_sdp = await _negotiate(connection, _read_offer(offer_sdp), call.voice)
             runner = make_runner(call)
@@ -102,16 +105,16 @@ class Call:
 
     name = "webrtc"
 
-    def __init__(self, connection: RTCPeerConnection, limits: Limits) -> None:
+    def __init__(self, connection: RTCPeerConnection, max_waiting_events: int, max_waiting_bytes: int) -> None:
         self.voice = Voice(self._report)
         self._connection = connection
-        self._limits = limits
+        self._max_waiting_bytes = max_waiting_bytes
         self._runner: SessionRunner | None = None
         self._channel: RTCDataChannel | None = None
         self._opened = asyncio.Event()
         self._drained = asyncio.Event()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._messages: asyncio.Queue[str | bytes] = asyncio.Queue()
+        self._messages: asyncio.Queue[str | bytes] = asyncio.Queue(max_waiting_events)
         self._waiting_bytes = 0
         self._tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
         connection.on("connectionstatechange", self._watch)
@@ -137,7 +140,7 @@ class Call:
     # The way to the peer
 
     async def send(self, event: Json) -> None:
-        text = json.dumps(event, separators=(",", ":"))
+        text = json.dumps(event, separators=(",", ":"), allow_nan=False)
         if len(text) > MOST_EVENT_BYTES:
             words = f"The event '{event['type']}' is too large for a data channel; use a WebSocket for such items."
             failure = events.error(ProtocolError("event_too_large", words), None)
@@ -228,8 +231,7 @@ class Call:
     def _take_message(self, message: str | bytes) -> None:
         """A data channel cannot be told to wait, so a peer that sends far more than is read loses the call."""
         self._waiting_bytes += len(message)
-        limits = self._limits
-        if self._messages.qsize() >= limits.events_waiting or self._waiting_bytes > limits.message_bytes:
+        if self._messages.full() or self._waiting_bytes > self._max_waiting_bytes:
             logger.warning("a peer sends events faster than they are read: the call ends")
             self.hang_up()
             return
@@ -392,7 +394,5 @@ def _offer_loopback(transport: RTCIceTransport) -> None:
     connection.get_component_candidates = functools.partial(_with_loopback, connection.get_component_candidates)
 
 
-async def _with_loopback(
-    gather: Callable[..., Coroutine[Any, Any, list[Any]]], component: int, addresses: list[str], *rest: Any, **named: Any
-) -> list[Any]:
-    return await gather(component, [*addresses, "127.0.0.1"], *rest, **named)
+async def _with_loopback(gather: Callable[..., Any], component: int, addresses: list[str]) -> list[Any]:
+    return await gather(component=component, addresses=[*addresses, "127.0.0.1"])

@@ -1,0 +1,445 @@
+"""Calls between real aiortc peers over the loopback, with a scripted worker behind the session."""
+
+from __future__ import annotations
+
+import asyncio
+import fractions
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
+from av import AudioFrame
+
+from streaming.events import Limits
+from streaming.metrics import Metrics
+from streaming.playout import FRAME, TICKS, Started, Stopped
+from streaming.runner import SessionRunner, Transport
+from streaming.session import Session
+from streaming.settings import SessionSettings
+from streaming.transports.webrtc import CHANNEL, Calls, Ears, SdpError, Voice
+from streaming.types import SPEECH_RATE, Finished, Output, Request, SpeechDelta, TextDelta
+from tests.streaming.fakes import FakeWorker, Loudness, tone
+
+RATE = 48_000
+
+
+class Microphone(MediaStreamTrack):
+    """Silence in real time, and what is said into it."""
+
+    kind = "audio"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = np.zeros(0, np.int16)
+        self._count = 0
+        self._start = 0.0
+
+    def say(self, seconds: float) -> None:
+        time = np.arange(int(seconds * RATE)) / RATE
+        self.words = (16_000 * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+
+    async def recv(self) -> AudioFrame:
+        if self.readyState != "live":
+            raise MediaStreamError
+        loop = asyncio.get_running_loop()
+        self._start = self._start or loop.time()
+        await asyncio.sleep(max(0.0, self._start + self._count * 0.02 - loop.time()))
+        samples = np.zeros((1, 960), np.int16)
+        samples[0, : min(960, len(self.words))] = self.words[:960]
+        self.words = self.words[960:]
+        frame = AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, self._count * 960, fractions.Fraction(1, RATE)
+        self._count += 1
+        return frame
+
+
+class Peer:
+    """A client: one microphone, one data channel, and what came."""
+
+    def __init__(self) -> None:
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.microphone = Microphone()
+        self.connection.addTrack(self.microphone)
+        self.channel = self.connection.createDataChannel(CHANNEL)
+        self.channel.on("message", lambda message: self.events.append(json.loads(message)))
+        self.events: list[dict[str, Any]] = []
+        self.heard: list[np.ndarray] = []
+        self.timestamps: list[int] = []
+        self._listening: asyncio.Task[None] | None = None
+
+    async def offer(self) -> str:
+        """As browsers' sample code does it: at once, without a candidate."""
+        await self.connection.setLocalDescription(await self.connection.createOffer())
+        lines = self.connection.localDescription.sdp.splitlines()
+        return "\r\n".join(line for line in lines if "candidate" not in line) + "\r\n"
+
+    async def take(self, answer_sdp: str) -> None:
+        await self.connection.setRemoteDescription(RTCSessionDescription(answer_sdp, "answer"))
+        (receiver,) = self.connection.getReceivers()
+        self._listening = asyncio.create_task(self._listen(receiver.track))
+
+    async def _listen(self, track: MediaStreamTrack) -> None:
+        while True:
+            try:
+                frame = await track.recv()
+            except MediaStreamError:
+                return
+            assert isinstance(frame, AudioFrame) and frame.pts is not None
+            self.timestamps.append(frame.pts)
+            self.heard.append(frame.to_ndarray().reshape(-1, 2).mean(axis=1) / 32768)
+
+    @property
+    def loud_seconds(self) -> float:
+        return sum(0.02 for frame in self.heard if np.abs(frame).max() > 0.1)
+
+    def send(self, event: dict[str, Any] | str | bytes) -> None:
+        self.channel.send(json.dumps(event) if isinstance(event, dict) else event)
+
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+    async def wait_for(self, kind: str, count: int = 1, timeout_s: float = 8) -> dict[str, Any]:
+        await until(lambda: self.types().count(kind) >= count, timeout_s, lambda: f"{kind}, only {self.types()}")
+        return [event for event in self.events if event["type"] == kind][count - 1]
+
+    async def close(self) -> None:
+        await self.connection.close()
+        if self._listening is not None:
+            await self._listening
+
+
+async def until(
+    condition: Callable[[], bool], timeout_s: float = 8, words: Callable[[], str] = lambda: "it never came"
+) -> None:
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, words()
+        await asyncio.sleep(0.02)
+
+
+class Server:
+    """Calls, and the runners that they get."""
+
+    def __init__(self, worker: FakeWorker, **options: Any) -> None:
+        self.worker = worker
+        self.calls = Calls(**options)
+        self.metrics = Metrics()
+
+    def make_runner(self, transport: Transport) -> SessionRunner:
+        settings = SessionSettings(self.worker.voices, self.worker.voices[0])
+        session = Session(settings, Loudness(), Limits(), paced=True)
+        return SessionRunner(session, self.worker, transport, self.metrics, 200.0)
+
+
+@asynccontextmanager
+async def call(worker: FakeWorker | None = None, **options: Any) -> AsyncIterator[tuple[Server, Peer, str]]:
+    server, peer = Server(worker or FakeWorker(), **options), Peer()
+    try:
+        call_id, answer_sdp = await server.calls.answer(await peer.offer(), server.make_runner)
+        await peer.take(answer_sdp)
+        await peer.wait_for("session.created")
+        yield server, peer, call_id
+    finally:
+        await peer.close()
+        await server.calls.close()
+
+
+def run(body: Awaitable[None]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(40):
+            await body
+
+    asyncio.run(main())
+
+
+def long_answer(request: Request) -> list[Output]:
+    one = request.response_id
+    return [
+        TextDelta(one, "a long story"),
+        SpeechDelta(one, tone(20)),
+        Finished(one, "completed", "a long story", (), ()),
+    ]
+
+
+def test_three_turns_spoken_and_typed() -> None:
+    async def body() -> None:
+        async with call() as (server, peer, call_id):
+            assert call_id.startswith("rtc_") and len(server.calls) == 1
+            audio = {"input": {"transcription": {"model": "any"}}}
+            peer.send({"type": "session.update", "session": {"type": "realtime", "audio": audio}})
+            await peer.wait_for("session.updated")
+            for turn in (1, 2):
+                peer.microphone.say(0.6)
+                await peer.wait_for("output_audio_buffer.stopped", turn)
+                done = await peer.wait_for("conversation.item.input_audio_transcription.completed", turn)
+                assert done["transcript"] == "hello there"
+                response = (await peer.wait_for("response.done", turn))["response"]
+                assert response["status"] == "completed"
+                assert response["output"][0]["content"][0]["transcript"] == "Hi! I am fine."
+            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "bye"}]}
+            peer.send({"type": "conversation.item.create", "item": item})
+            peer.send({"type": "response.create"})
+            await peer.wait_for("output_audio_buffer.stopped", 3)
+            await until(lambda: peer.loud_seconds > 1.3)
+
+            heard_speech = server.worker.requests[0].turns[-1].speech
+            assert heard_speech is not None and 0.6 <= len(heard_speech) / SPEECH_RATE < 1.5
+            assert 0.3 < np.abs(heard_speech).max() < 0.6  # 16000 / 32768, which aiortc's encoder lowers by 3 dB
+            assert len(server.worker.requests[-1].turns) == 5
+            kinds = peer.types()
+            assert "response.output_audio.delta" not in kinds and "error" not in kinds
+            assert kinds.index("response.content_part.added") < kinds.index("output_audio_buffer.started")
+            assert kinds.index("output_audio_buffer.started") < kinds.index("output_audio_buffer.stopped")
+            assert set(np.diff(peer.timestamps)) == {TICKS}
+
+    run(body())
+
+
+def test_speech_stops_the_sound_and_says_what_was_heard() -> None:
+    async def body() -> None:
+        async with call(FakeWorker(long_answer)) as (_, peer, _):
+            peer.microphone.say(0.5)
+            started = await peer.wait_for("output_audio_buffer.started")
+            await until(lambda: peer.loud_seconds > 0.5)
+            peer.microphone.say(1.0)
+            cleared = await peer.wait_for("output_audio_buffer.cleared")
+            assert cleared["response_id"] == started["response_id"]
+            truncated = await peer.wait_for("conversation.item.truncated")
+            assert 400 < truncated["audio_end_ms"] < 5000
+            await asyncio.sleep(0.3)  # what was under way
+            loud = peer.loud_seconds
+            await asyncio.sleep(0.3)
+            assert peer.loud_seconds == loud
+            assert "output_audio_buffer.stopped" not in peer.types()
+
+    run(body())
+
+
+def test_the_client_clears_the_sound() -> None:
+    async def body() -> None:
+        async with call(FakeWorker(long_answer)) as (_, peer, _):
+            peer.microphone.say(0.5)
+            await peer.wait_for("output_audio_buffer.started")
+            peer.send({"type": "output_audio_buffer.clear"})
+            await peer.wait_for("output_audio_buffer.cleared")
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    "offer, words",
+    [
+        ("v=0", "no audio line"),
+        ("abc", "begins with 'v=0'"),
+        ("", "begins with 'v=0'"),
+        ("v=0\r\no=- 0 0 IN IP4 x\r\ns=-\r\nt=0 0\r\nm=audio nonsense\r\n", "malformed"),
+        ("v=0\r\n" + "\x00\xff" * 1000, "no audio line"),
+        ("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\n", "no data channel"),
+    ],
+)
+def test_a_bad_offer_is_refused_in_words(offer: str, words: str) -> None:
+    async def body() -> None:
+        server = Server(FakeWorker())
+        with pytest.raises(SdpError, match=words):
+            await server.calls.answer(offer, server.make_runner)
+        assert len(server.calls) == 0
+
+    run(body())
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda sdp: sdp.replace("opus", "flac"), "no Opus"),
+        (lambda sdp: sdp.replace("m=audio", "m=video"), "no audio line"),
+        (
+            lambda sdp: "\r\n".join(line for line in sdp.splitlines() if "ice-" not in line) + "\r\n",
+            "cannot be answered",
+        ),
+        (lambda sdp: sdp + 40 * sdp[sdp.index("m=application") :], "too many"),
+    ],
+)
+def test_an_offer_that_cannot_work_is_refused_in_words(change: Callable[[str], str], words: str) -> None:
+    async def body() -> None:
+        server, peer = Server(FakeWorker()), Peer()
+        with pytest.raises(SdpError, match=words):
+            await server.calls.answer(change(await peer.offer()), server.make_runner)
+        await peer.close()
+
+    run(body())
+
+
+def test_a_video_line_is_answered_inactive_and_loopback_is_offered() -> None:
+    async def body() -> None:
+        server, peer = Server(FakeWorker()), Peer()
+        peer.connection.addTransceiver("video", "sendonly")
+        _, sdp = await server.calls.answer(await peer.offer(), server.make_runner)
+        audio, video, application = sdp.split("m=")[1:]
+        assert video.startswith("video") and "a=inactive" in video
+        assert audio.startswith("audio") and "a=sendrecv" in audio and "opus" in audio and "PCMU" not in audio
+        assert application.startswith("application")
+        candidates = [line for line in audio.splitlines() if line.startswith("a=candidate")]
+        assert sum(" 127.0.0.1 " in line for line in candidates) == 1 and "a=end-of-candidates" in audio
+        await peer.close()
+        await server.calls.close()
+
+    run(body())
+
+
+def test_hanging_up_ends_the_call_and_frees_it() -> None:
+    async def body() -> None:
+        async with call() as (server, peer, call_id):
+            assert await server.calls.hang_up(call_id)
+            assert not await server.calls.hang_up(call_id)
+            assert len(server.calls) == 0 and len(server.worker.forgotten) == 1
+            await until(lambda: peer.channel.readyState == "closed")
+
+    run(body())
+
+
+def test_a_peer_that_leaves_in_mid_reply_frees_everything() -> None:
+    async def body() -> None:
+        async with call(FakeWorker(long_answer, hold=2)) as (server, peer, _):
+            peer.microphone.say(0.5)
+            await peer.wait_for("output_audio_buffer.started")
+            await peer.close()
+            await until(lambda: len(server.calls) == 0)
+            assert server.worker.forgotten and server.metrics.open_sessions == 0
+        await until(lambda: len(asyncio.all_tasks()) == 1, words=lambda: str(asyncio.all_tasks()))
+
+    run(body())
+
+
+def test_an_offer_that_nobody_follows_up_is_forgotten() -> None:
+    async def body() -> None:
+        server, peer = Server(FakeWorker(), connect_timeout_s=0.2), Peer()
+        await server.calls.answer(await peer.offer(), server.make_runner)
+        assert len(server.calls) == 1
+        await until(lambda: len(server.calls) == 0)
+        await peer.close()
+
+    run(body())
+
+
+def test_wrong_messages_get_an_error_and_the_call_goes_on() -> None:
+    async def body() -> None:
+        async with call() as (_, peer, _):
+            for message in ("{", b"\x00\x01", '{"type": "no.such"}'):
+                peer.send(message)
+            await peer.wait_for("error", 3)
+            peer.send({"type": "session.update", "session": {"type": "realtime"}})
+            await peer.wait_for("session.updated")
+
+    run(body())
+
+
+def test_an_event_too_large_for_the_channel_becomes_an_error() -> None:
+    async def body() -> None:
+        async with call() as (_, peer, _):
+            content = [{"type": "input_text", "text": "\u00e9" * 15_000}]  # six bytes each, in JSON
+            item = {"id": "big", "type": "message", "role": "user", "content": content}
+            peer.send({"type": "conversation.item.create", "item": item})
+            error = await peer.wait_for("error")
+            assert error["error"]["code"] == "event_too_large"
+
+    run(body())
+
+
+def test_a_peer_that_floods_the_channel_loses_the_call() -> None:
+    async def body() -> None:
+        async with call(max_waiting_events=100) as (server, peer, _):
+            for _ in range(3000):
+                peer.send({"type": "response.cancel"})
+            await until(lambda: len(server.calls) == 0)
+
+    run(body())
+
+
+def test_other_channels_are_ignored() -> None:
+    async def body() -> None:
+        async with call() as (_, peer, _):
+            other = peer.connection.createDataChannel("chat")
+            await until(lambda: other.readyState == "open")
+            other.send("not an event")
+            peer.send({"type": "no.such"})
+            await peer.wait_for("error")
+            assert peer.types().count("error") == 1
+
+    run(body())
+
+
+def test_a_session_that_closes_itself_ends_the_call() -> None:
+    async def body() -> None:
+        server, peer = Server(FakeWorker()), Peer()
+
+        def make_runner(transport: Transport) -> SessionRunner:
+            runner = server.make_runner(transport)
+            runner.session._limits = Limits(session_s=0.3)
+            return runner
+
+        _, sdp = await server.calls.answer(await peer.offer(), make_runner)
+        await peer.take(sdp)
+        error = await peer.wait_for("error")
+        assert error["error"]["code"] == "session_expired"
+        await until(lambda: len(server.calls) == 0)
+        await peer.close()
+
+    run(body())
+
+
+def test_the_voice_is_paced_and_its_timestamps_never_jump() -> None:
+    async def body() -> None:
+        reports: list[Started | Stopped] = []
+        voice = Voice(reports.append)
+        voice.playout.put("r", "i", tone(0.1))
+        voice.playout.end("r")
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        packets = [await voice.recv() for _ in range(20)]
+        took = loop.time() - began
+        assert 0.37 < took < 0.8  # nineteen waits of 20 ms
+        assert [packet.pts for packet in packets] == [n * TICKS for n in range(20)]
+        assert reports == [Started("r"), Stopped("r")]
+        loud = [packet.size for packet in packets[:5]]
+        assert min(loud) > 30 > max(packet.size for packet in packets[14:])  # silence costs next to nothing
+        voice.stop()
+        with pytest.raises(MediaStreamError):
+            await voice.recv()
+
+    run(body())
+
+
+def stereo(samples: np.ndarray, pts: int) -> AudioFrame:
+    both = np.repeat((samples * 32767).astype(np.int16), 2)[None]
+    frame = AudioFrame.from_ndarray(both, format="s16", layout="stereo")
+    frame.sample_rate, frame.pts = RATE, pts
+    return frame
+
+
+def test_received_sound_keeps_its_level_and_its_place() -> None:
+    time = np.arange(RATE) / RATE
+    said = 0.5 * np.sin(2 * np.pi * 300 * time)
+    frames = [stereo(said[at : at + 960], at) for at in range(0, RATE, 960)]
+    whole = np.concatenate([hear(frames)])
+    lost = hear([frame for n, frame in enumerate(frames) if n not in (10, 11, 30)])
+    assert abs(len(whole) - SPEECH_RATE) < 400 and len(lost) == len(whole)
+    assert 0.48 < np.abs(whole).max() < 0.52
+    hole = slice(10 * FRAME + 60, 12 * FRAME - 60)
+    assert np.abs(lost[hole]).max() < 0.01 < np.abs(whole[hole]).max()
+    assert np.allclose(lost[13 * FRAME : 29 * FRAME], whole[13 * FRAME : 29 * FRAME], atol=1e-3)
+
+
+def test_a_long_pause_of_the_microphone_is_not_filled() -> None:
+    quiet = np.zeros(960)
+    pcm = hear([stereo(quiet, 0), stereo(quiet, 960), stereo(quiet, 100 * RATE), stereo(quiet, 100 * RATE + 960)])
+    assert len(pcm) <= 4 * FRAME
+
+
+def hear(frames: list[AudioFrame]) -> np.ndarray:
+    ears = Ears()
+    return np.concatenate([ears.hear(frame) for frame in frames])
