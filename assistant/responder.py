@@ -26,12 +26,14 @@ from assistant.conversation import TEMPLATES, Dialogue
 from assistant.decoders.speech import SpeechDecoder, SpeechStream
 from assistant.engine import engine, grammar
 from assistant.engine.engine import Engine, EngineConfig
+from assistant.engine.grammar import Kind
 from assistant.engine.sampling import Sampling
 from assistant.models.llama import Llama
 from assistant.tokenizers.speech import SpeechEars
 from assistant.tokenizers.text import TextStream, TextTokenizer
 from assistant.vocabulary import Vocabulary
 from configuration import Configuration, Generation
+from configuration import Sampling as Limits
 from streaming.types import (
     SPEECH_RATE,
     Failed,
@@ -123,9 +125,9 @@ class AnyGPTResponder:
         self.voices = tuple(mouth.voices)
         self._engine, self._tokenizer, self._vocabulary, self._dialogue = llm, tokenizer, vocabulary, dialogue
         self._ears, self._mouth, self._generation = ears, mouth, generation
-        self._sampling = {
-            kind: Sampling(limits.temperature, limits.top_k, limits.top_p, limits.repetition_penalty)
-            for kind, limits in (("text", generation.text), ("speech", generation.speech))
+        self._sampling: dict[Kind, Sampling] = {
+            "text": _sampling(generation.text),
+            "speech": _sampling(generation.speech),
         }
         self._random, self._clock = random.Random(seed), clock
         self._sequences: dict[str, engine.Sequence] = {}
@@ -256,15 +258,16 @@ class AnyGPTResponder:
 
     def _speak(self) -> None:
         """One chunk for whoever's sound would run dry first."""
-        due = [response for response in self._running.values() if response.speech is not None and response.speech.due]
+        due = [(response, response.speech) for response in self._running.values() if response.speech is not None]
+        due = [(response, stream) for response, stream in due if stream.due]
         if not due:
             return
-        response = min(due, key=lambda response: response.runs_dry_at)
+        response, stream = min(due, key=lambda pair: pair[0].runs_dry_at)
         ahead_s = response.runs_dry_at - self._clock()
         if ahead_s > COMFORTABLY_AHEAD_S and any(r.sounds_since is None for r in self._running.values()):
             return
         with self._work_of(response):
-            pcm = self._mouth.speak(response.speech)
+            pcm = self._mouth.speak(stream)
             if len(pcm):
                 self._passed(response, "first_chunk")
                 if response.sounds_since is None:
@@ -335,7 +338,8 @@ class AnyGPTResponder:
 
     def _take(self, response: _Response, token: int) -> None:
         """One more token of the reply."""
-        words, request = self._vocabulary, response.request
+        words, request, sequence = self._vocabulary, response.request, response.sequence
+        assert sequence is not None
         if response.part == "opening":
             if token == words.transcript_mark:
                 response.part = "transcript"
@@ -358,18 +362,18 @@ class AnyGPTResponder:
             elif token == words.speech.start:
                 response.part, response.speech = "speech", self._mouth.open(request.voice or self.voices[0])
         limit = request.max_output_tokens
-        if limit is not None and response.text_out + response.audio_out >= limit and response.sequence.finished is None:
+        if limit is not None and response.text_out + response.audio_out >= limit and sequence.finished is None:
             response.cut = True
-            self._engine.stop(response.sequence)
+            self._engine.stop(sequence)
 
     def _close_part(self, response: _Response) -> None:
         """The part that its tokens belonged to is over: send what was held back."""
         if response.part in ("transcript", "text"):
             assert response.words is not None
             self._say(response, response.words.finish())
-        if response.part == "transcript":
-            self._outputs.append(TranscriptDone(response.id, response.words.text, response.user_tokens))
-        if response.part == "speech":
+            if response.part == "transcript":
+                self._outputs.append(TranscriptDone(response.id, response.words.text, response.user_tokens))
+        elif response.part == "speech":
             assert response.speech is not None
             response.speech.end()
         response.part = "end"
@@ -511,6 +515,10 @@ class AnyGPTResponder:
             self._engine.stop(response.sequence)
         self._forget(response)
         self._outputs.append(Failed(response.id, code, sentence))
+
+
+def _sampling(limits: Limits) -> Sampling:
+    return Sampling(limits.temperature, limits.top_k, limits.top_p, limits.repetition_penalty)
 
 
 def _language_model(parts: ModelSet, source: Path, device: torch.device, dtype: torch.dtype) -> Llama:

@@ -24,7 +24,7 @@ import sys
 import time
 import unicodedata
 import wave
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -276,7 +276,10 @@ class Manner:
     sessions: int = 1
 
 
-def converse(row: Row, manner: Manner) -> Iterator[tuple[Request, list[Output]]]:
+Asking = Generator[tuple[Request, list[Output]], None, list[Answered]]
+
+
+def converse(row: Row, manner: Manner) -> Asking:
     """Yields (request, list that its outputs will be put into) and goes on once the last output is there.
 
     The value returned is the list of Answered, one for each turn.
@@ -334,9 +337,9 @@ def run_rows(
 ) -> None:
     """All rows, `manner.sessions` at a time; `done` is called with each row's answers as it ends."""
     waiting = list(reversed(rows))
-    open_rows: dict[str, tuple[Row, Iterator[tuple[Request, list[Output]]], list[Output], str]] = {}
+    open_rows: dict[str, tuple[Row, Asking, list[Output], str]] = {}
 
-    def proceed(row: Row, conversation: Iterator[tuple[Request, list[Output]]]) -> None:
+    def proceed(row: Row, conversation: Asking) -> None:
         try:
             request, outputs = next(conversation)
         except StopIteration as end:
@@ -493,6 +496,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where the report goes")
     parser.add_argument("--feedback", action="store_true", help="let the model listen to its own replies")
     parser.add_argument("--voice", default="", help="the voice that replies (default: the model's first)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling: the same seed, the same replies")
     parser.add_argument("--sessions", type=int, default=1, help="conversations at once (milestones suffer)")
     options = parser.parse_args(arguments)
     try:
@@ -515,7 +519,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from assistant.responder import AnyGPTResponder  # after the manifest is known to be good: this loads torch
     from configuration import load
 
-    responder = AnyGPTResponder.from_configuration(load(options.config))
+    responder = AnyGPTResponder.from_configuration(load(options.config), options.seed)
     if options.voice and options.voice not in responder.voices:
         raise EvaluationError(f"there is no voice {options.voice!r}; there are {', '.join(responder.voices)}")
     manner = Manner(options.json.with_suffix(""), options.voice, options.feedback, options.sessions)
