@@ -400,13 +400,13 @@ def test_the_voice_is_paced_and_its_timestamps_never_jump() -> None:
         voice.playout.end("r")
         loop = asyncio.get_running_loop()
         began = loop.time()
-        packets = [await voice.recv() for _ in range(20)]
+        packets = [await voice.recv() for _ in range(25)]
         took = loop.time() - began
-        assert 0.37 < took < 0.8  # nineteen waits of 20 ms
-        assert [packet.pts for packet in packets] == [n * TICKS for n in range(20)]
+        assert 0.47 < took < 1.0  # 24 waits of 20 ms
+        assert [packet.pts for packet in packets] == [n * TICKS for n in range(25)]
         assert reports == [Started("r"), Stopped("r")]
         loud = [packet.size for packet in packets[:5]]
-        assert min(loud) > 30 > max(packet.size for packet in packets[14:])  # silence costs next to nothing
+        assert packets[-1].size < 20 < min(loud), loud  # silence costs next to nothing
         voice.stop()
         with pytest.raises(MediaStreamError):
             await voice.recv()
