@@ -26,7 +26,7 @@ from aiortc.sdp import SessionDescription
 from av import AudioCodecContext, AudioFrame, CodecContext, Packet
 
 from streaming import events
-from streaming.events import Json
+from streaming.events import Json, Limits
 from streaming.fields import ProtocolError
 from streaming.playout import FRAME, RTP_RATE, Played, Playout, Started, Stopped
 from streaming.runner import PeerGone, SessionRunner, VoiceTransport
@@ -56,12 +56,9 @@ class SdpError(Exception):
 class Calls:
     """Owns the WebRTC calls. `answer` offers, and `close` at the end."""
 
-    def __init__(
-        self, connect_timeout_s: float = 30.0, max_waiting_events: int = 1000, max_waiting_bytes: int = 16 * 2**20
-    ) -> None:
+    def __init__(self, limits: Limits, connect_timeout_s: float = 30.0) -> None:
+        self._limits = limits
         self._connect_timeout_s = connect_timeout_s
-        self._max_waiting_events = max_waiting_events
-        self._max_waiting_bytes = max_waiting_bytes
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
 
     def __len__(self) -> int:
@@ -73,7 +70,7 @@ class Calls:
         The runner that `make_runner` returns runs from when the peer has opened its data channel.
         """
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # by default aiortc asks a public STUN server
-        call = Call(connection, self._max_waiting_events, self._max_waiting_bytes)
+        call = Call(connection, self._limits)
         try:
             answer_sdp = await _negotiate(connection, _read_offer(offer_sdp), call.voice)
             runner = make_runner(call)
@@ -105,16 +102,16 @@ class Call:
 
     name = "webrtc"
 
-    def __init__(self, connection: RTCPeerConnection, max_waiting_events: int, max_waiting_bytes: int) -> None:
+    def __init__(self, connection: RTCPeerConnection, limits: Limits) -> None:
         self.voice = Voice(self._report)
         self._connection = connection
-        self._max_waiting_bytes = max_waiting_bytes
+        self._limits = limits
         self._runner: SessionRunner | None = None
         self._channel: RTCDataChannel | None = None
         self._opened = asyncio.Event()
         self._drained = asyncio.Event()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._messages: asyncio.Queue[str | bytes] = asyncio.Queue(max_waiting_events)
+        self._messages: asyncio.Queue[str | bytes] = asyncio.Queue(limits.events_waiting)
         self._waiting_bytes = 0
         self._tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
         connection.on("connectionstatechange", self._watch)
@@ -231,7 +228,7 @@ class Call:
     def _take_message(self, message: str | bytes) -> None:
         """A data channel cannot be told to wait, so a peer that sends far more than is read loses the call."""
         self._waiting_bytes += len(message)
-        if self._messages.full() or self._waiting_bytes > self._max_waiting_bytes:
+        if self._messages.full() or self._waiting_bytes > self._limits.message_bytes:
             logger.warning("a peer sends events faster than they are read: the call ends")
             self.hang_up()
             return

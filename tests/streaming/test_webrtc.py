@@ -125,20 +125,25 @@ async def until(
 class Server:
     """Calls, and the runners that they get."""
 
-    def __init__(self, worker: FakeWorker, **options: Any) -> None:
-        self.worker = worker
-        self.calls = Calls(**options)
+    def __init__(
+        self, worker: FakeWorker | None = None, limits: Limits | None = None, connect_timeout_s: float = 30
+    ) -> None:
+        self.worker = worker or FakeWorker()
+        self.limits = limits or Limits()
+        self.calls = Calls(self.limits, connect_timeout_s)
         self.metrics = Metrics()
 
     def make_runner(self, transport: Transport) -> SessionRunner:
         settings = SessionSettings(self.worker.voices, self.worker.voices[0])
-        session = Session(settings, Loudness(), Limits(), paced=True)
-        return SessionRunner(session, self.worker, transport, self.metrics, 200.0)
+        session = Session(settings, Loudness(), self.limits, paced=True)
+        return SessionRunner(session, self.worker, transport, self.metrics, self.limits.events_per_second)
 
 
 @asynccontextmanager
-async def call(worker: FakeWorker | None = None, **options: Any) -> AsyncIterator[tuple[Server, Peer, str]]:
-    server, peer = Server(worker or FakeWorker(), **options), Peer()
+async def call(
+    worker: FakeWorker | None = None, limits: Limits | None = None
+) -> AsyncIterator[tuple[Server, Peer, str]]:
+    server, peer = Server(worker, limits), Peer()
     try:
         call_id, answer_sdp = await server.calls.answer(await peer.offer(), server.make_runner)
         await peer.take(answer_sdp)
@@ -244,7 +249,7 @@ def test_the_client_clears_the_sound() -> None:
 )
 def test_a_bad_offer_is_refused_in_words(offer: str, words: str) -> None:
     async def body() -> None:
-        server = Server(FakeWorker())
+        server = Server()
         with pytest.raises(SdpError, match=words):
             await server.calls.answer(offer, server.make_runner)
         assert len(server.calls) == 0
@@ -266,7 +271,7 @@ def test_a_bad_offer_is_refused_in_words(offer: str, words: str) -> None:
 )
 def test_an_offer_that_cannot_work_is_refused_in_words(change: Callable[[str], str], words: str) -> None:
     async def body() -> None:
-        server, peer = Server(FakeWorker()), Peer()
+        server, peer = Server(), Peer()
         with pytest.raises(SdpError, match=words):
             await server.calls.answer(change(await peer.offer()), server.make_runner)
         await peer.close()
@@ -276,7 +281,7 @@ def test_an_offer_that_cannot_work_is_refused_in_words(change: Callable[[str], s
 
 def test_a_video_line_is_answered_inactive_and_loopback_is_offered() -> None:
     async def body() -> None:
-        server, peer = Server(FakeWorker()), Peer()
+        server, peer = Server(), Peer()
         peer.connection.addTransceiver("video", "sendonly")
         _, sdp = await server.calls.answer(await peer.offer(), server.make_runner)
         audio, video, application = sdp.split("m=")[1:]
@@ -317,7 +322,7 @@ def test_a_peer_that_leaves_in_mid_reply_frees_everything() -> None:
 
 def test_an_offer_that_nobody_follows_up_is_forgotten() -> None:
     async def body() -> None:
-        server, peer = Server(FakeWorker(), connect_timeout_s=0.2), Peer()
+        server, peer = Server(connect_timeout_s=0.2), Peer()
         await server.calls.answer(await peer.offer(), server.make_runner)
         assert len(server.calls) == 1
         await until(lambda: len(server.calls) == 0)
@@ -352,8 +357,8 @@ def test_an_event_too_large_for_the_channel_becomes_an_error() -> None:
 
 def test_a_peer_that_floods_the_channel_loses_the_call() -> None:
     async def body() -> None:
-        async with call(max_waiting_events=100) as (server, peer, _):
-            for _ in range(3000):
+        async with call(limits=Limits(events_waiting=20, events_per_second=2)) as (server, peer, _):
+            for _ in range(60):
                 peer.send({"type": "response.cancel"})
             await until(lambda: len(server.calls) == 0)
 
@@ -375,14 +380,8 @@ def test_other_channels_are_ignored() -> None:
 
 def test_a_session_that_closes_itself_ends_the_call() -> None:
     async def body() -> None:
-        server, peer = Server(FakeWorker()), Peer()
-
-        def make_runner(transport: Transport) -> SessionRunner:
-            runner = server.make_runner(transport)
-            runner.session._limits = Limits(session_s=0.3)
-            return runner
-
-        _, sdp = await server.calls.answer(await peer.offer(), make_runner)
+        server, peer = Server(limits=Limits(session_s=0.3)), Peer()
+        _, sdp = await server.calls.answer(await peer.offer(), server.make_runner)
         await peer.take(sdp)
         error = await peer.wait_for("error")
         assert error["error"]["code"] == "session_expired"
