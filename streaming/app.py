@@ -11,7 +11,7 @@ from typing import Protocol
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
@@ -24,6 +24,7 @@ from streaming.runner import SessionRunner, Transport, VoiceTransport, Worker
 from streaming.session import Session
 from streaming.settings import SessionSettings
 from streaming.transports import websocket as websocket_transport
+from streaming.transports.webrtc import SdpError
 from streaming.vad import SpeechProbability
 
 MakeRunner = Callable[[Transport | VoiceTransport], SessionRunner]
@@ -31,15 +32,13 @@ MakeRunner = Callable[[Transport | VoiceTransport], SessionRunner]
 _MOST_JSON_BYTES = 256 * 2**10
 
 
-class InvalidOffer(Exception):
-    """An SDP offer that cannot be answered; the message says why."""
-
-
 class Calls(Protocol):
-    """The WebRTC calls that are running."""
+    """The WebRTC calls that are running or being set up."""
+
+    def __len__(self) -> int: ...
 
     async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
-        """Take a call. Returns its id and the SDP answer. Raises InvalidOffer."""
+        """Take a call. Returns its id and the SDP answer. Raises SdpError."""
         ...
 
     async def hang_up(self, call_id: str) -> bool:
@@ -67,9 +66,9 @@ class House:
         self._new_probability = new_probability
         self._min_speech_ms = min_speech_ms
 
-    def check_room(self) -> None:
-        """Raises Refused when all places are taken."""
-        if self.metrics.open_sessions >= self.limits.sessions:
+    def check_room(self, calls: int = 0) -> None:
+        """Raises Refused when all places are taken. `calls`: how many there are, set up or not."""
+        if max(self.metrics.open_sessions, calls) >= self.limits.sessions:
             words = f"All {self.limits.sessions} places for a conversation are taken; try again in a while."
             raise Refused(503, "too_many_sessions", words)
 
@@ -145,10 +144,10 @@ class Doors:
         brought = self._doorkeeper.admit(request.headers, time.time())
         offer, session = await self._read_offer(request)
         settings = self._house.settings_with(brought | session)
-        self._house.check_room()
+        self._house.check_room(len(self._calls))
         try:
             call_id, answer = await self._calls.answer(offer, self._house.runners(settings))
-        except InvalidOffer as failure:
+        except SdpError as failure:
             raise Refused(400, "invalid_sdp", str(failure), "sdp") from None
         location = request.url_for("take_call").path + f"/{call_id}"
         return Response(answer, 201, {"Location": location}, media_type="application/sdp")
@@ -181,8 +180,8 @@ class Doors:
         limit = self._house.limits.sdp_bytes
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
-            form = await _read_form(request, limit + _MOST_JSON_BYTES)
-            offer, session = await _part(form, "sdp"), _read_json(await _part(form, "session"))
+            offer, body = await _read_parts(request, ("sdp", "session"), limit + _MOST_JSON_BYTES)
+            session = _read_json(body)
         elif kind in ("application/sdp", "text/plain"):
             offer, session = await _read_body(request, limit), {}
         else:
@@ -241,24 +240,22 @@ async def _read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _read_form(request: Request, limit: int) -> FormData:
+async def _read_parts(request: Request, names: tuple[str, ...], limit: int) -> list[bytes]:
+    """The parts of a form, whether they came with a file name or not; empty for one that did not come."""
     body = await _read_body(request, limit)
 
     async def stream() -> AsyncIterator[bytes]:
         yield body
 
     try:
-        return await MultiPartParser(request.headers, stream(), max_files=4, max_fields=4, max_part_size=limit).parse()
+        form = await MultiPartParser(request.headers, stream(), max_files=4, max_fields=4, max_part_size=limit).parse()
     except (MultiPartException, KeyError) as error:
         raise Refused(400, "invalid_form", f"The form cannot be read: {error}.") from None
-
-
-async def _part(form: FormData, name: str) -> bytes:
-    """One part, whether it came with a file name or not; empty if it did not come."""
-    part = form.get(name) or b""
-    if isinstance(part, UploadFile):
-        return await part.read()
-    return part.encode() if isinstance(part, str) else part
+    try:
+        parts = [form.get(name, "") for name in names]
+        return [await part.read() if isinstance(part, UploadFile) else part.encode() for part in parts]
+    finally:
+        await form.close()
 
 
 def _read_json(body: bytes) -> Json:

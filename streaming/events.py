@@ -27,6 +27,7 @@ class Limits:
     sdp_bytes: int = 64 * 2**10
     sessions: int = 8
     events_per_second: float = 200.0  # on average; five seconds' worth may come at once
+    events_waiting: int = 1000  # on a data channel, which cannot be told to wait
     audio_ahead_s: float = 60.0  # sound that waits to be listened to
     utterance_s: float = 30.0
     unheard_audio_s: float = 600.0  # in the conversation, not yet tokens

@@ -36,7 +36,10 @@ _LENGTH = struct.Struct("!I")
 
 
 class WorkerError(Exception):
-    """The inference process could not be started; the message says why."""
+    """The inference process could not be started; the message says why.
+
+    A factory raises it too, for what is no defect: then the message is all that is said, without a traceback.
+    """
 
 
 # What the process is told and what it answers -------------------------------------------------------------------------
@@ -125,7 +128,8 @@ def _run_process(end: socket.socket, factory: bytes) -> None:
     except (BrokenPipeError, ConnectionResetError):
         return
     except Exception as error:
-        traceback.print_exc()
+        if not isinstance(error, WorkerError):
+            traceback.print_exc()
         channel.send(_Broken(_in_words(error)))
         raise SystemExit(1) from None
 

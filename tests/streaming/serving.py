@@ -12,9 +12,10 @@ from pathlib import Path
 import uvicorn
 
 from streaming.access import Doorkeeper
-from streaming.app import House, InvalidOffer, MakeRunner, create_app
+from streaming.app import House, MakeRunner, create_app
 from streaming.events import Limits
 from streaming.settings import SessionSettings
+from streaming.transports.webrtc import SdpError
 from streaming.transports.websocket import LingeringProtocol
 from tests.streaming.fakes import FakeWorker, Loudness
 
@@ -28,9 +29,12 @@ class NoCalls:
         self.offers: list[str] = []
         self.make_runners: list[MakeRunner] = []
 
+    def __len__(self) -> int:
+        return len(self.offers)
+
     async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
         if "m=audio" not in offer_sdp:
-            raise InvalidOffer("The offer has no audio line.")
+            raise SdpError("The offer has no audio line.")
         self.offers.append(offer_sdp)
         self.make_runners.append(make_runner)
         return "rtc_1", "v=0\r\nanswer"

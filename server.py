@@ -1,0 +1,171 @@
+"""The server: flags → configuration → worker → app. The only place where the parts are joined."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from configuration import ROOT, Configuration, ConfigurationError, load
+from streaming import silero
+from streaming.access import Doorkeeper
+from streaming.app import House, create_app
+from streaming.events import Limits
+from streaming.settings import SessionSettings, TurnDetection
+from streaming.transports.webrtc import Calls
+from streaming.transports.websocket import LingeringProtocol
+from streaming.worker import Worker, WorkerError
+
+if TYPE_CHECKING:
+    from streaming.types import Responder
+
+PAGE = ROOT / "web_client"
+
+_SHUTDOWN_S = 3
+
+
+class CannotStart(Exception):
+    """The server cannot start; the message says why and what to do."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status."""
+    try:
+        uvloop.run(serve(_configuration(_flags(arguments))))
+    except (CannotStart, ConfigurationError) as reason:
+        print(f"Tertulia cannot start: {reason}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def make_responder(configuration: Configuration) -> Responder:
+    """Called in the inference process. Only there is torch imported. Raises WorkerError."""
+    from assistant.checkpoints import CheckpointError
+    from assistant.responder import AnyGPTResponder
+
+    try:
+        return AnyGPTResponder.from_configuration(configuration)
+    except CheckpointError as reason:
+        raise WorkerError(str(reason)) from None
+
+
+async def serve(configuration: Configuration) -> None:
+    """Serve until a signal ends it. Raises CannotStart."""
+    began = time.monotonic()
+    listening = _bind(configuration.server.host, configuration.server.port)
+    worker = Worker(functools.partial(make_responder, configuration))
+    try:
+        vad_model = silero.load()
+        await worker.start()
+    except (WorkerError, silero.SileroMissing) as reason:
+        raise CannotStart(str(reason)) from None
+
+    limits = _limits(configuration)
+    settings = _session_settings(configuration, worker.voices)
+    model, turns = configuration.model.name, configuration.turns
+    house = House(worker, lambda: silero.Silero(vad_model), settings, limits, model, turns.min_speech_ms)
+    doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
+    calls = Calls(limits)
+    app = create_app(house, doorkeeper, calls, PAGE, configuration.server.allowed_origins)
+    try:
+        await _run(app, limits, listening, f"Tertulia ({model})", began)
+    finally:
+        await calls.close()
+        await worker.close()
+
+
+def _flags(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="server.py", description="Talk with a model from a browser.")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "nano.toml", help="TOML file (default: nano)")
+    parser.add_argument("--host", help="address to listen on, instead of the configured one")
+    parser.add_argument("--port", type=int, help="port to listen on, instead of the configured one")
+    return parser.parse_args(arguments)
+
+
+def _configuration(flags: argparse.Namespace) -> Configuration:
+    configuration = load(flags.config)
+    given = {name: value for name in ("host", "port") if (value := getattr(flags, name)) is not None}
+    if not 0 <= given.get("port", 0) <= 65_535:
+        raise CannotStart(f"--port {given['port']} is no port: it must lie between 0 and 65,535.")
+    return dataclasses.replace(configuration, server=dataclasses.replace(configuration.server, **given))
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Take the port before the models are loaded, so that its being taken shows at once."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+    except socket.gaierror:
+        raise CannotStart(f"'{host}' is no address of this machine; choose another with --host.") from None
+    except OSError as error:
+        what = f"port {port} of {host} cannot be used ({error.strerror})"
+        raise CannotStart(f"{what}; stop the program that has it or choose another with --port.") from None
+    return listening
+
+
+def _limits(configuration: Configuration) -> Limits:
+    server = configuration.server
+    return Limits(
+        message_bytes=server.max_message_bytes,
+        sdp_bytes=server.max_sdp_bytes,
+        sessions=server.max_sessions,
+        events_per_second=server.events_per_second,
+        audio_ahead_s=server.max_audio_ahead_s,
+        utterance_s=server.max_utterance_s,
+        idle_s=server.idle_timeout_s,
+    )
+
+
+def _session_settings(configuration: Configuration, voices: tuple[str, ...]) -> SessionSettings:
+    turns = configuration.turns
+    detection = TurnDetection(
+        threshold=turns.vad_threshold,
+        prefix_padding_ms=turns.prefix_padding_ms,
+        silence_duration_ms=turns.silence_duration_ms,
+    )
+    return SessionSettings(voices, voices[0], turn_detection=detection, default_turn_detection=detection)
+
+
+async def _run(app: object, limits: Limits, listening: socket.socket, name: str, began: float) -> None:
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            print(f"{name} is ready after {time.monotonic() - began:.1f} s: open {_url(listening)}", flush=True)
+
+    settings = uvicorn.Config(
+        app,
+        ws=LingeringProtocol,
+        ws_max_size=limits.message_bytes,
+        ws_per_message_deflate=False,  # sound in base64 does not get smaller, only later
+        lifespan="off",
+        log_level="warning",
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    # uvicorn raises the signal that ended it once more when it is done; by then it has been heeded.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    await Server(settings).serve([listening])
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
