@@ -76,6 +76,10 @@ def test_a_configuration_is_frozen() -> None:
         Configuration().server.port = 1  # type: ignore[misc]
 
 
+def test_the_defaults_are_the_published_sampling() -> None:
+    assert load(ROOT / "configs/anygpt-7b.toml").generation == Configuration().generation
+
+
 def test_the_published_sampling_is_in_the_file() -> None:
     path = parity_dir() / "decoding_configs.json"
     if not path.exists():

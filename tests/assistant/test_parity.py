@@ -302,9 +302,7 @@ def test_added_tokens_lie_as_published(text_cases):
         vocabulary = Vocabulary(tokenizer.text_size, tokenizer.added)
         assert (len(vocabulary.text), vocabulary.size) == (layout["base_vocab"], layout["total"])
         assert {name: len(getattr(vocabulary, name).tokens) for name in layout["sizes"]} == layout["sizes"]
-        assert [[token, vocabulary[token]] for token in vocabulary.added] == [
-            [entry["token"], entry["id"]] for entry in layout["added_in_order"]
-        ]
+        assert vocabulary.added == {entry["token"]: entry["id"] for entry in layout["added_in_order"]}
 
 
 def test_turns_as_tokens_are_the_conversation_as_a_string(text_cases):

@@ -40,6 +40,12 @@ def test_an_unknown_token_is_refused(text_tokenizer: TextTokenizer) -> None:
         text_tokenizer.decode([text_tokenizer.text_size + len(text_tokenizer.added)])
 
 
+def test_special_tokens_are_kept_on_demand(text_tokenizer: TextTokenizer) -> None:
+    tokens = [1, *text_tokenizer.encode_plain("bye"), 2, 2, text_tokenizer.added["<eos>"]]
+    assert text_tokenizer.decode(tokens) == "bye <eos>"
+    assert text_tokenizer.decode(tokens, skip_special=False) == "<s> bye</s></s> <eos>"  # where the original puts it
+
+
 def test_a_typed_prefix_character_is_text(tokenizer_folder: Path) -> None:
     model = tokenizer_folder / "tokenizer.model"
     legacy, newer = TextTokenizer(model, {}), TextTokenizer(model, {}, legacy=False)
