@@ -113,6 +113,7 @@ class Doors:
         state = {
             "status": "ok" if alive else "unavailable",
             "model": self._house.model,
+            "voices": self._house.worker.voices,
             "worker": {"alive": alive},
             "sessions": self._house.metrics.open_sessions,
         }

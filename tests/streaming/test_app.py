@@ -54,7 +54,8 @@ def test_health_tells_whether_anyone_can_talk():
         async with serving() as served, client(served) as http:
             health = await http.get("/health")
             assert health.status_code == 200
-            assert health.json() == {"status": "ok", "model": "nano", "worker": {"alive": True}, "sessions": 0}
+            state = {"status": "ok", "model": "nano", "voices": ["ada", "ben"], "worker": {"alive": True}, "sessions": 0}
+            assert health.json() == state
             async with connect(served.socket_url) as peer:
                 await peer.recv()
                 assert (await http.get("/health")).json()["sessions"] == 1
