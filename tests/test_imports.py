@@ -20,27 +20,13 @@ FILES = sorted(
     if path.exists()
 )
 
-RIM = {"runner", "worker", "app", "attachments", "access", "metrics", "clients", "silero", "transports"}
+RIM = {"runner", "worker", "app", "access", "metrics", "silero", "transports"}
 """Where streaming/ meets sockets, processes and clocks. Every other file of it is pure."""
 
-PURE_IMPORTS = {
-    *("abc", "base64", "binascii", "bisect", "collections", "copy", "dataclasses", "enum", "fractions", "functools"),
-    *(
-        "heapq",
-        "itertools",
-        "json",
-        "math",
-        "operator",
-        "re",
-        "secrets",
-        "string",
-        "struct",
-        "types",
-        "typing",
-        "__future__",
-    ),
-    *("numpy", "soxr"),
-}
+PURE_IMPORTS = set(
+    "__future__ abc base64 binascii bisect collections copy dataclasses enum functools heapq itertools json math "
+    "operator re secrets string struct types typing numpy soxr".split()
+)
 
 LAYERS = [
     {"layers"},
