@@ -21,7 +21,9 @@ def main() -> None:
             print(f"| `{listing.name}` | {listing.about} | {listing.example} |")
         return
     for dialogue in islice(generate(options.seed, options.split), options.dialogues):
-        print("\n".join(f"  {turn.user or '(noise)':<50} {turn.reply}  [{turn.intent}]" for turn in dialogue.turns), end="\n\n")
+        for turn in dialogue.turns:
+            print(f"  {turn.user or '(noise)':<50} {turn.reply}  [{turn.intent}]")
+        print()
 
 
 if __name__ == "__main__":

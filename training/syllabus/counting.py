@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise, permutations
 
 from training.syllabus.intent import Intent, intent, sentence
-from training.syllabus.world import DAYS, LARGE_NUMBERS, MONTHS, NUMBERS, SEASONS, UNITS
+from training.syllabus.world import DAYS, LARGE_NUMBERS, MONTH_LENGTHS, MONTHS, NUMBERS, SEASONS, UNITS
 
 _ADDED = [{"a": NUMBERS[a], "b": NUMBERS[b], "c": NUMBERS[a + b]} for a in range(1, 20) for b in range(1, 21 - a)]
 _TAKEN = [{"a": NUMBERS[a], "b": NUMBERS[b], "c": NUMBERS[a - b]} for a in range(1, 21) for b in range(1, a + 1)]
-_MULTIPLIED = [{"a": NUMBERS[a], "b": NUMBERS[b], "c": NUMBERS[a * b]} for a in range(1, 11) for b in range(1, 11) if a * b <= 20]
+_MULTIPLIED = [{"a": NUMBERS[a], "b": NUMBERS[b], "c": NUMBERS[a * b]}
+               for a in range(1, 11) for b in range(1, 11) if a * b <= 20]
 _COUNTED = [{"n": NUMBERS[n], "all": sentence(", ".join(NUMBERS[1 : n + 1]))} for n in range(2, 21)]
 _COUNTED_DOWN = [{"n": NUMBERS[n], "all": sentence(", ".join(NUMBERS[n:0:-1]))} for n in range(2, 11)]
 _LARGER = [{"a": NUMBERS[a], "b": NUMBERS[b], "big": NUMBERS[max(a, b)], "small": NUMBERS[min(a, b)]}
@@ -19,6 +20,7 @@ _TOO_BIG = [{"a": a, "b": b, "n": n} for a in LARGE_NUMBERS for b in (*NUMBERS[1
 _NUMBER_STEPS = [{"a": a, "b": b} for a, b in pairwise(NUMBERS)]
 _DAY_STEPS = [{"a": a, "b": b} for a, b in pairwise([*DAYS, DAYS[0]])]
 _MONTH_STEPS = [{"a": a, "b": b} for a, b in pairwise([*MONTHS, MONTHS[0]])]
+_SEASON_STEPS = [{"a": a, "b": b} for a, b in pairwise([*SEASONS, "spring"])]
 _PARITY = [{"a": a, "kind": "odd" if number % 2 else "even"} for number, a in enumerate(NUMBERS) if number]
 _ENDS = [{"which": which, "x": x, "y": y, "z": z} for x, y, names in (("day", "week", DAYS), ("month", "year", MONTHS))
          for which, z in (("first", names[0]), ("last", names[-1]))]
@@ -37,7 +39,8 @@ COUNTING: tuple[Intent, ...] = (
         counting to {n}
         !are you able to count to {n}
         !(say|tell me) all (the|) numbers to {n}
-    """, "{all}.", "{n}", _COUNTED, weight=3, polite=True, follow=("and to {n}", "now to {n}", "and now to {n}", "what about {n}")),
+    """, "{all}.", "{n}", _COUNTED, weight=3, polite=True,
+           follow=("and to {n}", "now to {n}", "and now to {n}", "what about {n}")),
     intent("count_down", "counts down from a number up to ten", """
         count (down|back|backwards) from {n} (for me|)
         (can|could|will) you count (down|back|backwards) from {n}
@@ -63,17 +66,17 @@ COUNTING: tuple[Intent, ...] = (
     intent("too_big", "says where its numbers end", """
         count to {n}
         (can|could) you count to {n} (for me|)
-        (what is|what's|how much is) {a} plus {b}
-        (what is|what's|how much is) {b} plus {a}
-        (what is|what's|how much is) {a} minus {b}
-        (what is|what's) {a} times {b}
+        (what is|how much is) {a} plus {b}
+        (what is|how much is) {b} plus {a}
+        (what is|how much is) {a} minus {b}
+        what is {a} times {b}
         what number comes (after|before) {a}
         !please count (up|) to {n}
         !tell me how much {a} plus {b} is
     """, "I only know numbers up to twenty.", "only", _TOO_BIG, weight=1.5, follow=("and to {n}", "and {a} plus {b}")),
     intent("add", "adds numbers with a sum of at most twenty", """
-        (what is|what's|how much is) {a} plus {b}
-        (what is|what's|how much is) {a} and {b}
+        (what is|how much is) {a} plus {b}
+        (what is|how much is) {a} and {b}
         {a} plus {b} (is what|)
         (what does|what do) {a} (plus|and) {b} make
         how (much|many) (are|is) {a} (plus|and) {b}
@@ -89,9 +92,9 @@ COUNTING: tuple[Intent, ...] = (
     """, "{a} plus {b} is {c}.", "{c}", _ADDED, weight=7,
            follow=("and {a} plus {b}", "what about {a} plus {b}", "now {a} plus {b}", "and {a} and {b}")),
     intent("subtract", "takes a number from one of at most twenty", """
-        (what is|what's|how much is) {a} minus {b}
+        (what is|how much is) {a} minus {b}
         {a} minus {b} (is what|)
-        (what is|what's) {a} (less|take away) {b}
+        what is {a} (less|take away) {b}
         take {b} (away|) from {a}
         (can|could) you take {b} (away|) from {a}
         (can|could) you tell me (what|how much) {a} minus {b} is
@@ -104,7 +107,7 @@ COUNTING: tuple[Intent, ...] = (
     """, "{a} minus {b} is {c}.", "{c}", _TAKEN, weight=5,
            follow=("and {a} minus {b}", "what about {a} minus {b}", "now {a} minus {b}")),
     intent("multiply", "multiplies small numbers up to twenty", """
-        (what is|what's|how much is) {a} times {b}
+        (what is|how much is) {a} times {b}
         {a} times {b} (is what|)
         (can|could) you tell me (what|how much) {a} times {b} is
         tell me {a} times {b}
@@ -245,6 +248,7 @@ CALENDAR: tuple[Intent, ...] = (
     """, "Before {b} comes {a}.", "{a}", _MONTH_STEPS, weight=2,
            follow=("and before {b}", "what about before {b}", "and what comes before {b}")),
     intent("how_many_units", "knows how many days a week has, and the like", """
+        how many {x} in {y}
         how many {x} are (there|) in {y}
         how many {x} does {y} have
         how many {x} has {y}
@@ -255,7 +259,8 @@ CALENDAR: tuple[Intent, ...] = (
         !(can|could) you tell me how many {x} are in {y}
         !how many {x} do we have in {y}
     """, "There are {n} {x} in {y}.", "{key}",
-           [{"x": x, "bare": y, "y": "an hour" if y == "hour" else f"a {y}", "n": n, "key": key} for x, y, n, key in UNITS],
+           [{"x": x, "bare": y, "y": "an hour" if y == "hour" else f"a {y}", "n": n, "key": key}
+            for x, y, n, key in UNITS],
            weight=2.5, follow=("and how many {x} in {y}", "and {x} in {y}", "what about {x} in {y}")),
     intent("season_of", "knows the season of a month", """
         (what|which) season is {m} (in|)
@@ -268,6 +273,28 @@ CALENDAR: tuple[Intent, ...] = (
         !what is the season of {m}
     """, "{m} is in {s}.", "{s}", [{"m": m, "s": s} for s, months in SEASONS.items() for m in months], weight=1.5,
            follow=("and {m}", "what about {m}", "and in {m}")),
+    intent("season_after", "names the season after another", """
+        what (season|) comes (right|) after {a}
+        (which|what) season (comes|is) after {a}
+        what is the (next|) season after {a}
+        what is after {a}
+        (tell me|say) the season after {a}
+        what comes next after {a}
+        !(can|could) you tell me what (season|) comes after {a}
+        !do you know what season comes after {a}
+    """, "After {a} comes {b}.", "{b}", _SEASON_STEPS, follow=("and after {a}", "what about {a}")),
+    intent("month_length", "knows how many days a month has", """
+        how many days does {m} have
+        how many days are (there|) in {m}
+        how many days has {m} (got|)
+        how long is {m}
+        tell me how many days {m} has
+        do you know how many days {m} has
+        how many days in {m}
+        !(can|could) you tell me how many days {m} has
+        !how many days do we have in {m}
+    """, "{m} has {n} days.", "days", [{"m": m, "n": n} for m, n in MONTH_LENGTHS.items()], weight=2,
+           follow=("and {m}", "what about {m}", "and in {m}")),
     intent("first_or_last", "knows the first and last day and month", """
         what is the {which} {x} (of the {y}|)
         which {x} is the {which} (of the {y}|)
@@ -277,5 +304,6 @@ CALENDAR: tuple[Intent, ...] = (
         do you know the {which} {x} of the {y}
         !(can|could) you tell me the {which} {x} of the {y}
         !what {x} is the {which} in the {y}
-    """, "The {which} {x} is {z}.", "{z}", _ENDS, weight=1.5, follow=("and the {which} {x}", "what about the {which} {x}")),
+    """, "The {which} {x} is {z}.", "{z}", _ENDS, weight=1.5,
+           follow=("and the {which} {x}", "what about the {which} {x}")),
 )

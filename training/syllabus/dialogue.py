@@ -11,20 +11,22 @@ from training.syllabus.counting import CALENDAR, COUNTING
 from training.syllabus.grammar import Split, combination_held_out, fill
 from training.syllabus.intent import ANYTHING, NOTHING, OUTSIDE, Answer, Intent, Row, State
 from training.syllabus.memory import MEMORY
+from training.syllabus.nano import NANO
 from training.syllabus.outside import outside_sentence, written
 from training.syllabus.play import PLAY
 from training.syllabus.social import SOCIAL
 from training.syllabus.things import THINGS
 
 GRAMMAR: dict[str, Intent] = {
-    intent.name: intent for intent in (*SOCIAL, *COUNTING, *CALENDAR, *THINGS, *PLAY, *MEMORY)
+    intent.name: intent for intent in (*SOCIAL, *NANO, *COUNTING, *CALENDAR, *THINGS, *PLAY, *MEMORY)
 }
 NOT_UNDERSTOOD = "I am sorry, I did not understand that."
 NOT_HEARD = "I am sorry, I heard nothing."
 _OUTSIDE_SHARE, _NOTHING_SHARE = 0.07, 0.015
 _MAX_TURNS = 4
-_BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now", "and", "please", "hello")
-_ASKING = ("tell me", "can you tell me", "could you tell me", "please tell me", "do you know", "i want to know", "i would like to know")
+_BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now", "please", "hello")
+_ASKING = ("tell me", "can you tell me", "could you tell me", "please tell me", "do you know", "i want to know",
+           "i would like to know")
 _QUESTION_WORDS = ("what", "which", "who", "where", "how", "why", "when")
 
 
@@ -122,7 +124,8 @@ class _Speaker:
 
     def __init__(self, rng: random.Random, split: Split) -> None:
         self._rng, self._split = rng, split
-        self._state, self._row = State(), {}
+        self._state = State()
+        self._row: Row = {}
         self.turns: list[Turn] = []
 
     def say(self, name: str) -> None:
@@ -134,7 +137,7 @@ class _Speaker:
         else:
             intent = GRAMMAR[name]
             user, row = _sentence(self._rng, self._split, intent, self._state)
-            self._exchange(_decorated(self._rng, intent, user), intent, row)
+            self._exchange(user, intent, row)
 
     def prepare(self, intent: Intent) -> None:
         """The turn that the intent needs before it, at times with another one between."""
@@ -154,9 +157,12 @@ class _Speaker:
         topic = GRAMMAR.get(self._state.topic)
         if topic is None or not topic.follow or self.turns[-1].intent != topic.name:
             return False
-        rows = [row for row in topic.rows if all(row[slot] == self._row[slot] for slot in topic.keeps) and row != self._row]
-        user, row = _filled(self._rng, self._split, partial(self._rng.choice, topic.follow), rows or list(topic.rows))
-        self._exchange(user, topic, row)
+        rows = [row for row in topic.rows
+                if row != self._row and all(row[slot] == self._row[slot] for slot in topic.keeps)]
+        chosen = _combination(self._rng, self._split, partial(self._rng.choice, topic.follow), rows) if rows else None
+        if chosen is None:
+            return False
+        self._exchange(fill(*chosen), topic, chosen[1])
         return True
 
     def _exchange(self, user: str, intent: Intent, row: Row) -> None:
@@ -170,11 +176,12 @@ class _Speaker:
 
 
 def _remember(state: State, user: str, intent: Intent, answer: Answer) -> State:
-    """The memory after an answer. Saying something again changes nothing else; an offer or a riddle lasts for a turn."""
+    """The memory after an answer. Saying things again changes nothing else; an offer or a riddle lasts for a turn."""
     if intent.name in ("repeat", "what_did_i_say"):
         return replace(state, heard=user, said=answer.text)
-    topic = state.topic if intent.name == "another_one" else state.offer if intent.name == "yes" and state.offer else intent.name
-    return replace(state, heard=user, said=answer.text, **{"topic": topic, "offer": "", "riddle": "", **answer.remember})
+    topic = {"another_one": state.topic, "yes": state.offer}.get(intent.name, "") or intent.name
+    changes = {"topic": topic, "offer": "", "riddle": "", **answer.remember}
+    return replace(state, heard=user, said=answer.text, **changes)
 
 
 def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) -> tuple[str, Row]:
@@ -185,37 +192,38 @@ def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) ->
     rows = list(intent.rows)
     if intent.likely and rng.random() < 0.5:
         rows = [row for row in rows if intent.likely(state, row)] or rows
-    if split == "held_out" and (len(intent.rows) == 1 or rng.random() < 0.75):
-        row = rng.choice(rows)
-        return fill(intent.phrasings.draw(rng, "held_out"), row), row
-    return _filled(rng, split, partial(intent.phrasings.draw, rng, "train"), rows)
+    chosen = None
+    if split == "train" or rng.random() < 0.25:
+        chosen = _combination(rng, split, partial(intent.phrasings.draw, rng, "train"), rows)
+    phrasing, row = chosen or (intent.phrasings.draw(rng, split), rng.choice(rows))
+    return fill(_decorated(rng, split, intent, phrasing), row), row
 
 
-def _filled(rng: random.Random, split: Split, draw_phrasing: Callable[[], str], rows: list[Row]) -> tuple[str, Row]:
-    """A phrasing filled with a row; for `held_out` one that training never has, where there is such a filling."""
-    for _ in range(500):
-        phrasing, row = draw_phrasing(), rng.choice(rows)
-        sentence = fill(phrasing, row)
-        if combination_held_out(phrasing, sentence) == (split == "held_out"):
-            break
-    return sentence, row
+def _combination(rng: random.Random, split: Split, draw: Callable[[], str], rows: list[Row]) -> tuple[str, Row] | None:
+    """A phrasing and a row that go together in this split and never in the other; None where there seem to be none."""
+    for _ in range(200):
+        phrasing, row = draw(), rng.choice(rows)
+        if combination_held_out(phrasing, fill(phrasing, row)) == (split == "held_out"):
+            return phrasing, row
+    return None
 
 
-def _decorated(rng: random.Random, intent: Intent, user: str) -> str:
-    """The sentence as people also begin and end it: "nano, ...", "tell me ...", "... please"."""
+def _decorated(rng: random.Random, split: Split, intent: Intent, phrasing: str) -> str:
+    """The phrasing as people also begin and end it: "nano ...", "tell me ...", "... please"."""
     if intent.bare:
-        return user
-    first = user.split()[0]
-    if first in _QUESTION_WORDS and rng.random() < 0.06:
-        user = f"{rng.choice(_ASKING)} {user}"
+        return phrasing
+    other_split = intent.phrasings.held_out if split == "train" else intent.phrasings.train
+    words = phrasing.split()
+    forms = [phrasing]
+    if words[0] in _QUESTION_WORDS and rng.random() < 0.06:
+        forms.append(f"{rng.choice(_ASKING)} {forms[-1]}")
     if rng.random() < 0.1:
-        start = rng.choice(_BEFORE)
-        user = user if start.split()[-1] == user.split()[0] else f"{start} {user}"
-    if intent.polite and "please" not in user.split() and rng.random() < 0.15:
-        user = f"{user} please"
-    elif "nano" not in user.split() and rng.random() < 0.03:
-        user = f"{user} nano"
-    return user
+        forms.append(f"{rng.choice(_BEFORE)} {forms[-1]}")
+    if intent.polite and "please" not in words and rng.random() < 0.15:
+        forms.append(f"{forms[-1]} please")
+    elif "nano" not in words and rng.random() < 0.03:
+        forms.append(f"{forms[-1]} nano")
+    return phrasing if any(form in other_split for form in forms) else forms[-1]
 
 
 @cache

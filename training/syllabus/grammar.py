@@ -15,20 +15,31 @@ import re
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 Split = Literal["train", "held_out"]
 
 _ALTERNATIVES = re.compile(r"\(([^()]*)\)")
+_SHORT_FORMS = {"what is": "what's", "who is": "who's", "where is": "where's", "i would like": "i'd like",
+                "i am": "i'm", "it is": "it's", "you are": "you're", "that is": "that's"}
 _HELD_OUT_PHRASINGS = 1 / 12
 _HELD_OUT_COMBINATIONS = 1 / 12
 
 
 def expand(line: str) -> list[str]:
-    """All phrasings of one line, in order, single spaces, slots untouched."""
+    """All phrasings of one line, in order, single spaces, slots untouched, beginnings also in their short forms."""
     parts = _ALTERNATIVES.split(line)
     choices = [part.split("|") if index % 2 else [part] for index, part in enumerate(parts)]
-    return list(dict.fromkeys(" ".join("".join(choice).split()) for choice in itertools.product(*choices)))
+    phrasings = [" ".join("".join(choice).split()) for choice in itertools.product(*choices)]
+    return list(dict.fromkeys(form for phrasing in phrasings for form in (phrasing, _shortened(phrasing))))
+
+
+def _shortened(phrasing: str) -> str:
+    for full, short in _SHORT_FORMS.items():
+        if phrasing.startswith(full + " "):
+            return short + phrasing.removeprefix(full)
+    return phrasing
 
 
 def fraction(text: str) -> float:
@@ -57,11 +68,11 @@ class Phrasings:
                     found.append(group)
         return Phrasings({split: tuple(found) for split, found in groups.items()})
 
-    @property
+    @cached_property
     def train(self) -> tuple[str, ...]:
         return tuple(itertools.chain.from_iterable(self.groups["train"]))
 
-    @property
+    @cached_property
     def held_out(self) -> tuple[str, ...]:
         return tuple(itertools.chain.from_iterable(self.groups["held_out"]))
 

@@ -1,4 +1,4 @@
-"""What an intent is: how people phrase it, the facts its slots range over, and the one right answer in a given state."""
+"""What an intent is: how people phrase it, the facts its slots range over, and the one right answer in a state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Row = Mapping[str, Any]  # one filling of an intent's slots, with the facts its 
 
 @dataclass(frozen=True)
 class State:
-    """What nano may remember of a dialogue: what it was told, what was said last, and how far its repertoire has got."""
+    """What nano may remember of a dialogue: what it was told, what was said last, what it has told already."""
 
     name: str = ""
     colour: str = ""

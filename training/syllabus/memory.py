@@ -61,19 +61,19 @@ def _what_did_i_say(state: State, row: Row) -> Answer:
 MEMORY: tuple[Intent, ...] = (
     intent("my_name_is", "learns the user's name", """
         my name is {v}
-        (i am|i'm) {v}
-        (hello|hi|hey) (i am|i'm|my name is) {v}
+        i am {v}
+        (hello|hi|hey) (i am|my name is) {v}
         (you can|please) call me {v}
         (people|my friends) call me {v}
         i am called {v}
         this is {v} (speaking|)
-        (hello|hi) nano (i am|i'm|my name is) {v}
+        (hello|hi) nano (i am|my name is) {v}
         (hello|hi) this is {v}
         !(good morning|well) my name is {v}
         !(hello|hi) you can call me {v}
     """, _told("name", "Nice to meet you, {v}."), rows=_rows(NAMES), weight=7, bare=True),
     intent("what_is_my_name", "remembers the user's name", """
-        (what is|what's) my name
+        what is my name
         do you (know|remember) my name
         who am i
         (tell me|say) my name
@@ -98,7 +98,7 @@ MEMORY: tuple[Intent, ...] = (
         !(you know|well) my favourite colour is {v}
     """, _told("colour", "I will remember that you like {v}."), rows=_rows(COLOURS), weight=2.5, bare=True),
     intent("what_is_my_colour", "remembers the user's favourite colour", """
-        (what is|what's) my favourite colour
+        what is my favourite colour
         (which|what) colour do i like (best|most|)
         do you (know|remember) my favourite colour
         (tell me|say) my favourite colour
@@ -133,14 +133,14 @@ MEMORY: tuple[Intent, ...] = (
     """, _recalled("pet", "You have {v}.", "You have not told me about your pet."),
            states=_states("pet", _PETS), after=("my_pet_is",), alone=0.2, weight=3),
     intent("my_age_is", "learns how old the user is", """
-        (i am|i'm) {v} years old (now|today|)
-        (i am|i'm) already {v} years old
+        i am {v} years old (now|today|)
+        i am already {v} years old
         my age is {v}
-        (today|now) (i am|i'm) {v} years old
+        (today|now) (i am) {v} years old
         i will be {v} years old (soon|tomorrow)
-        (you know|i think) (i am|i'm) {v} years old
-        !(well|nano) (i am|i'm) {v} years old
-        !(hello|hi) (i am|i'm) {v} years old
+        (you know|i think) (i am) {v} years old
+        !(well|nano) (i am) {v} years old
+        !(hello|hi) (i am) {v} years old
     """, _told("age", "You are {v} years old."), rows=_rows(_AGES), weight=2, bare=True),
     intent("what_is_my_age", "remembers how old the user is", """
         how old am i
@@ -176,6 +176,7 @@ MEMORY: tuple[Intent, ...] = (
     """, _recalled("liked", "You like {v}.", "You have not told me what you like."),
            states=_states("liked", _LIKED), after=("i_like",), alone=0.2, weight=3),
     intent("repeat", "says its last reply again", """
+        say (that|it|) again
         (please|) repeat (that|it) (please|)
         (can|could) you (please|) repeat (that|it)
         (can|could) you (please|) say (that|it) again

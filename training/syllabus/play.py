@@ -32,7 +32,11 @@ _REPERTOIRE = {
         ("The cat in the hat sat on the mat.", "mat"),
     ),
     "coin": (("I say heads.", "heads"), ("I say tails.", "tails")),
-    "pick_number": (("My number is seven.", "number"), ("My number is three.", "number"), ("My number is twelve.", "number")),
+    "pick_number": (
+        ("My number is seven.", "number"),
+        ("My number is three.", "number"),
+        ("My number is twelve.", "number"),
+    ),
 }
 # question, a word of it, answer
 _RIDDLES = (
@@ -110,10 +114,13 @@ def _say(state: State, row: Row) -> Answer:
 
 
 _RIDDLE_STATES = tuple(State(riddle=solution) for _, _, solution in _RIDDLES)
-_OFFERS = tuple(State(offer=kind, told={kind: told}) for kind in ("joke", "rhyme") for told in range(len(_REPERTOIRE[kind])))
+_OFFERS = tuple(State(offer=kind, told={kind: told})
+                for kind in ("joke", "rhyme") for told in range(len(_REPERTOIRE[kind])))
 
 PLAY: tuple[Intent, ...] = (
     intent("joke", "tells a joke, each time the next one", """
+        (tell me|) another joke (please|)
+        (tell me|) one more joke (please|)
         (tell|give) me a (good|funny|) joke
         (can|could|will) you tell (me|us) a (funny|) joke
         do you know (a|any) (good|funny|) joke
@@ -143,6 +150,9 @@ PLAY: tuple[Intent, ...] = (
     """, _another, after=_TOLD, directly=True, alone=0.06, weight=3, bare=True,
            states=(State(), *(state for kind in _TOLD for state in _states(kind)))),
     intent("riddle", "asks a riddle", """
+        (tell me|ask me|) another riddle (please|)
+        do you want to play a game
+        shall we play a game
         (tell|ask|give) me a riddle
         do you (know|have) (a|any) (good|) riddle
         (can|could|will) you (tell|ask|give) me a riddle
@@ -167,18 +177,19 @@ PLAY: tuple[Intent, ...] = (
         !what can it be
     """, _solution, states=_RIDDLE_STATES, after=("riddle",), directly=True, weight=2.5, bare=True),
     intent("riddle_guess", "says whether a guess is right", """
-        (is it|it is|it's) a {x}
+        (is it|it is) a {x}
         a {x}
-        (i think|i say) (it is|it's|) a {x}
+        (i think|i say) (it is|) a {x}
         (could it|can it|it must) be a {x}
         the answer is a {x}
-        (that is|that's) a {x}
+        that is a {x}
         maybe (it is|it's|) a {x}
         !my answer is a {x}
         !i think (that is|the answer is) a {x}
     """, _guess, rows=[{"x": x} for x in ("clock", "piano", "comb", "towel", "needle", "cat", "table", "key", "book")],
            states=_RIDDLE_STATES, likely=_is_right, after=("riddle",), directly=True, weight=3, bare=True),
     intent("fact", "tells a fun fact", """
+        (tell me|) another (fun|) fact (please|)
         (tell|give) me a (fun|funny|) fact
         (tell|teach) me something (new|interesting)
         (do you know|say) something interesting
@@ -192,6 +203,8 @@ PLAY: tuple[Intent, ...] = (
         !let me hear (a fun fact|something interesting)
     """, _next("fact"), states=_states("fact"), weight=2.5, polite=True),
     intent("story", "tells a short story", """
+        (tell me|) another story (please|)
+        (tell me|) one more story (please|)
         (tell|read) me a (short|little|good|) story
         (can|could|will) you (tell|read) me a (short|little|) story
         do you (know|have) (a|any) (short|good|) story
@@ -205,6 +218,7 @@ PLAY: tuple[Intent, ...] = (
     """, _next("story"), states=_states("story"), weight=2.5,
            polite=True),
     intent("rhyme", "says a nursery rhyme", """
+        (tell me|say|) another rhyme (please|)
         (say|tell me) a (short|little|) (rhyme|poem)
         (can|could|will) you (say|tell me) a (short|) (rhyme|poem)
         do you (know|have) a (rhyme|poem)
@@ -270,7 +284,8 @@ PLAY: tuple[Intent, ...] = (
         yes yes
         !yes (of course|sure|okay)
         !(okay|yes) go on
-    """, _yes, suits=_offers, states=(State(), *_OFFERS), after=_OFFERED_BY, directly=True, alone=0.3, weight=2.5, bare=True),
+    """, _yes, suits=_offers, states=(State(), *_OFFERS), after=_OFFERED_BY, directly=True, alone=0.3, weight=2.5,
+           bare=True),
     intent("no", "takes a no, also to its own offer", """
         no (thanks|thank you|)
         (oh no|no) (not now|please don't|i don't)
@@ -281,6 +296,7 @@ PLAY: tuple[Intent, ...] = (
         please (do not|don't)
         !no (thanks|thank you) not (now|today)
         !no maybe (later|tomorrow)
-    """, _no, suits=_offers, states=(State(), State(offer="joke"), State(offer="rhyme")), after=_OFFERED_BY, directly=True, alone=0.3,
+    """, _no, suits=_offers, states=(State(), State(offer="joke"), State(offer="rhyme")), after=_OFFERED_BY,
+           directly=True, alone=0.3,
            weight=2.5, bare=True),
 )

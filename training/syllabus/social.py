@@ -1,9 +1,8 @@
-"""Small talk: greetings, who nano is, what it can and cannot do, feelings, what it cannot know."""
+"""Small talk: meeting and parting, feelings, and talk about the talk itself or about what nano cannot know."""
 
 from __future__ import annotations
 
 from training.syllabus.intent import Answer, Intent, Row, State, intent
-from training.syllabus.world import NOUNS
 
 _FEELINGS = {
     "happy": "I am glad that you are happy.",
@@ -19,20 +18,11 @@ _FEELINGS = {
     "lonely": "You are not lonely now. I am here.",
     "afraid": "Do not be afraid. I am here.",
 }
-_ABILITIES = "swim fly run dance cook walk smell drive write read".split()
-_HABITS = "sleep eat drink dream".split()
-_BELONGINGS = ("a mother", "a family", "a body", "a dog", "a house", "a brother", "a sister", "hands", "eyes", "friends")
-_FAVOURITES = {"animal": "the cat", "food": "pizza", "number": "seven", "fruit": "the apple", "day": "Sunday", "season": "summer"}
-_LANGUAGES = "French German Spanish Italian Chinese Russian".split()
 
 
 def _feeling(state: State, row: Row) -> Answer:
     text = _FEELINGS[row["feeling"]]
     return Answer(text, (row["feeling"],), {"offer": "joke"} if "joke" in text else {})
-
-
-def _no_music(state: State, row: Row) -> Answer:
-    return Answer("I cannot make music yet. Shall I say a rhyme?", ("music",), {"offer": "rhyme"})
 
 
 MEETING: tuple[Intent, ...] = (
@@ -56,25 +46,28 @@ MEETING: tuple[Intent, ...] = (
         (oh|well) good {part}
         !good {part} my friend
         !(hey|hello there) good {part}
-    """, "Good {part}! How can I help you?", "{part}", [{"part": part} for part in ("morning", "afternoon", "evening")], bare=True),
+    """, "Good {part}! How can I help you?", "{part}",
+           [{"part": part} for part in ("morning", "afternoon", "evening")], bare=True),
     intent("good_night", "says good night", """
         good night (nano|)
         (okay|well) good night (nano|)
-        (i am|i'm) going to (bed|sleep) (now|)
+        i am going to (bed|sleep) (now|)
         (i want|i have) to (sleep|go to bed) (now|)
-        (it is|it's) time (for bed|to sleep)
+        it is time (for bed|to sleep)
         sleep well (nano|)
         !good night my friend
         !i will go to (bed|sleep) now
     """, "Good night. Sleep well!", "night", bare=True),
     intent("goodbye", "says goodbye", """
+        it was nice (talking|to talk) to you
+        have a (nice|good) (day|evening)
         (goodbye|bye|bye bye) (nano|)
         (okay|well) (goodbye|bye) (nano|)
         see you (later|soon|tomorrow|)
         (i have to|i must|i will) go (now|)
         (talk|speak) to you (later|soon|tomorrow)
         (bye|goodbye) see you (later|soon|tomorrow)
-        (that is|that's) all (for today|) (goodbye|bye)
+        that is all (for today|) (goodbye|bye)
         thank you (goodbye|bye)
         !(goodbye|bye) my friend
         !(okay|well) see you (later|soon|tomorrow)
@@ -94,14 +87,14 @@ MEETING: tuple[Intent, ...] = (
         !how are you feeling (today|)
     """, "I am fine, thank you. How are you?", "fine"),
     intent("i_am_fine", "is glad that the user is well", """
-        (i am|i'm) (fine|good|well|okay) (too|today|)
-        (i am|i'm) (fine|good|well|okay) (thank you|thanks)
-        (i am|i'm) (very|really) (good|well) (thank you|thanks|)
+        i am (fine|good|well|okay) (too|today|)
+        i am (fine|good|well|okay) (thank you|thanks)
+        i am (very|really) (good|well) (thank you|thanks|)
         (fine|very good|very well) (thank you|thanks)
         i feel (good|fine|very good) (today|)
-        (i am|i'm) doing (fine|well|good)
+        i am doing (fine|well|good)
         me too
-        !(i am|i'm) also (fine|good)
+        !i am also (fine|good)
         !i feel really good (today|)
     """, "I am glad that you are well.", "glad", bare=True, after=("how_are_you",), directly=True, alone=0.4),
     intent("thanks", "accepts thanks", """
@@ -109,63 +102,61 @@ MEETING: tuple[Intent, ...] = (
         thank you for (your help|the answer|that)
         thanks for (your help|the answer|that)
         (okay|great|good|oh) (thank you|thanks)
-        (that is|that's) (very|) (nice|kind) thank you
+        that is (very|) (nice|kind) thank you
         i thank you (very much|)
         !(thank you|thanks) my friend
         !(well|okay) thank you (very much|so much)
     """, "You are welcome.", "welcome", bare=True),
     intent("sorry", "accepts an apology", """
         (oh|) (sorry|i am sorry|i'm sorry) (nano|)
-        (i am|i'm) (so|very|really) sorry
+        i am (so|very|really) sorry
         (sorry|i am sorry) about that
         sorry (it was|that was) my mistake
         (i did|i said) something wrong sorry
         excuse me (please|)
-        !(oh|nano) (i am|i'm) very sorry
+        !(oh|nano) (i am) very sorry
         !that was my mistake
     """, "That is all right. No problem.", "problem", bare=True),
     intent("compliment", "thanks for a compliment", """
         you are (very|so|really|) (nice|funny|clever|great|good|kind)
-        you're (very|so|really|) (nice|funny|clever|great|good)
         i (like|love) you (nano|very much|a lot|)
         you are my best friend
         (good|great) (work|answer|job)
-        (that was|that is|that's) (very|) (good|funny|great|right)
+        (that was|that is) (very|) (good|funny|great|right)
         (very good|well done|very funny|great)
         !you did that very well
         !what a (good|funny|great) answer
     """, "Thank you, that is kind of you.", "kind", bare=True),
     intent("insult", "stays polite when scolded", """
         you are (very|so|really|) (stupid|bad|boring|slow)
-        you're (very|so|) (stupid|bad|boring|slow)
         i (don't|do not) like you
-        (you are|you're) (wrong|not right|not good)
+        you are (wrong|not right|not good)
         that (is|was) (wrong|not right|not true|bad)
-        that's (wrong|not right|not true|bad)
         you are not (very|) (clever|funny|nice)
-        !(no|nano) (that is|that's|you are) wrong
+        !(no|nano) (that is|you are) wrong
         !(i think|well) you are (stupid|boring)
     """, "I am sorry. I am small, but I do my best.", "best", bare=True),
     intent("nice_to_meet_you", "is pleased to meet the user", """
-        (it is|it's|) nice to (meet|know) you (nano|)
+        (it is|) nice to (meet|know) you (nano|)
         nice to (meet|see) you too
-        (i am|i'm) (happy|glad) to (meet|know) you
+        i am (happy|glad) to (meet|know) you
         (so|very) nice to meet you
         (good|great) to meet you (nano|)
-        !(it is|it's) (good|great) to meet you
+        !it is (good|great) to meet you
         !(well|hello) nice to meet you
     """, "Nice to meet you too.", "meet", bare=True),
     intent("i_am_back", "welcomes the user back", """
-        (i am|i'm) (back|home|here) (again|now|)
+        i am (back|home|here) (again|now|)
         here i am (again|)
-        (hello|hi) (i am|i'm) back
+        (hello|hi) (i am) back
         i have come (back|home)
         now (i am|i'm) back (again|)
-        !(hello|hey) nano (i am|i'm) (back|here)
+        !(hello|hey) nano (i am) (back|here)
         !(well|okay) i am (back|here) again
     """, "Welcome back! I am still here.", "back", bare=True),
     intent("birthday", "congratulates on a birthday", """
-        (today is|it is|it's) my birthday (today|)
+        today is my birthday
+        it is my birthday (today|)
         i have my birthday today
         my birthday is today
         (do you know|you know) (today is|it is) my birthday
@@ -174,375 +165,14 @@ MEETING: tuple[Intent, ...] = (
         !i think it is my birthday today
     """, "Happy birthday to you!", "birthday", bare=True),
     intent("feeling", "answers how the user feels", """
-        (i am|i'm) (so|very|really|a little|) {feeling} (today|now|)
+        i am (so|very|really|a little|) {feeling} (today|now|)
         i feel (so|very|really|a little|) {feeling} (today|now|)
-        (today|now) (i am|i'm) (very|so|) {feeling}
-        (i think|you know) (i am|i'm) {feeling}
-        (i am|i'm) feeling (very|a little|) {feeling}
-        !(oh|well) (i am|i'm) (so|very) {feeling}
+        (today|now) (i am) (very|so|) {feeling}
+        (i think|you know) (i am) {feeling}
+        i am feeling (very|a little|) {feeling}
+        !(oh|well) (i am) (so|very) {feeling}
         !i have been {feeling} (today|all day)
     """, _feeling, rows=[{"feeling": feeling} for feeling in _FEELINGS], weight=3, bare=True),
-)
-
-IDENTITY: tuple[Intent, ...] = (
-    intent("who_are_you", "says who it is", """
-        who are you
-        who am i (talking|speaking) to
-        what are you
-        (hello|hi|hey) (nano|) who are you
-        tell me who you are
-        tell me (something|) about (yourself|you)
-        who is (there|this|speaking)
-        (can|could) you tell me about (yourself|you)
-        are you nano
-        !(can|could) you tell me who you are
-        !(hello|hi) what are you
-    """, "I am Nano, a small voice assistant.", "assistant"),
-    intent("your_name", "says its name", """
-        (what is|what's) your name
-        do you have a name
-        tell me your name
-        (can|may|could) i know your name
-        what (can|should|do) i call you
-        (hello|hi) (what is|what's) your name
-        what name do you have
-        how should i call you
-        say your name
-        !(can|could) you tell me your name
-        !do you know your name
-    """, "My name is Nano.", "name"),
-    intent("other_assistant", "is not another assistant", """
-        are you (alexa|siri|google)
-        (is your name|is this) (alexa|siri|google)
-        (hello|hi|hey) (alexa|siri|google)
-        (do you know|are you like) (alexa|siri|google)
-        (okay|hey) google
-        !am i talking to (alexa|siri|google)
-        !your name is (alexa|siri|google)
-    """, "No, I am Nano. I am much smaller.", "smaller", bare=True),
-    intent("what_can_you_do", "says what one can ask it", """
-        what can you do (for me|)
-        what (else|things) can you do
-        what do you know (about|)
-        what (can|should|may|could) i ask (you|)
-        what are you (good at|able to do)
-        tell me what you can do
-        what can we (do|talk about)
-        what can i (do|talk about) with you
-        how can you help me
-        what questions can i ask (you|)
-        !(can|could) you tell me what you can do
-        !(hello|hi) what can you do
-    """, "I can talk, count, add, tell jokes, and answer small questions.", "jokes"),
-    intent("help", "offers help", """
-        help (me|) (please|)
-        i need (your|some|) help (please|)
-        (can|could|will) you help me (please|)
-        please help me
-        i want (some|) help
-        i have a question (for you|)
-        (can|may|could) i ask you (something|a question)
-        i (don't|do not) know what to (say|do|ask)
-        !(hello|hi) i need (your|some) help
-        !i want you to help me
-    """, "Yes, ask me about animals, colours, numbers or days.", "ask"),
-    intent("who_made_you", "says who made it", """
-        who (made|built) you
-        who is your (father|mother)
-        where do you come from
-        where are you from
-        (when|where) were you (made|built|born)
-        who (made|built) this assistant
-        tell me who (made|built) you
-        who do you work for
-        !(can|could) you tell me who made you
-        !do you know who (made|built) you
-    """, "The Tertulia project made me.", "made"),
-    intent("tertulia", "says what the word tertulia means", """
-        (what is|what's) (a|) tertulia
-        what does tertulia mean
-        what does the word tertulia mean
-        tell me about tertulia
-        what is the (tertulia project|project tertulia)
-        why (is it called|the name) tertulia
-        do you know (the word|what is a) tertulia
-        !do you know what tertulia means
-        !(can|could) you tell me about tertulia
-    """, "A tertulia is a talk among friends.", "friends"),
-    intent("are_you_human", "says that it is a program", """
-        are you (really|) (a robot|a human|a person|a machine|a computer|a program)
-        are you (real|human)
-        am i talking to (a robot|a human|a person|a machine|a computer)
-        are you (a man|a woman|a boy|a girl)
-        (you are|i think you are) (a robot|a machine|a computer)
-        is this a (robot|human|person|machine)
-        !are you a real (person|human|man)
-        !tell me are you a (robot|person)
-    """, "I am a computer program, not a person.", "program"),
-    intent("your_age", "says how old it is", """
-        how old are you (nano|now|)
-        what is your age
-        tell me (your age|how old you are)
-        are you (old|young|very old)
-        when is your birthday
-        how many years old are you
-        do you have a birthday
-        when were you young
-        !(can|could) you tell me how old you are
-        !tell me when your birthday is
-    """, "I am very young. I have no birthday.", "young"),
-    intent("where_do_you_live", "says where it lives", """
-        where do you live (nano|now|)
-        where are you (now|)
-        where is your (home|house)
-        do you live (in|inside) (a|my|this) (computer|phone|house)
-        (in|) what (city|country) do you live in
-        tell me where you live
-        what is your home
-        are you (in|inside) (my|this|a) computer
-        !(can|could) you tell me where you (live|are)
-        !where do you really live
-    """, "I live inside this computer.", "inside"),
-    intent("how_do_you_work", "says how it works", """
-        how do you work
-        how does (it|this|that) work
-        how do you (talk|understand me|speak|do it|do that)
-        tell me how you work
-        how are you (made|built)
-        what is inside (of|) you
-        how do you find (an|the) answer
-        !(can|could) you tell me how you work
-        !how does this (assistant|program) work
-    """, "I turn your words into small numbers and find an answer.", "turn"),
-    intent("privacy", "says that it forgets", """
-        do you (remember|know) me
-        (do|will) you remember (me|this|what i say|everything)
-        (do|will) you (keep|save|write down) what i say
-        who (can|will) hear what i say
-        is (someone|anybody) listening (to us|)
-        will you forget me
-        !(do|will) you forget what i say
-        !do you keep what i tell you
-    """, "I forget everything when we stop talking.", "forget"),
-    intent("cost", "says that it is free", """
-        (are you|is this) (free|expensive)
-        how much (do you|does it|does this) cost
-        do i have to pay (for you|for this|)
-        what do you cost
-        how much (money|) (do i|must i) pay
-        (can|may) i use you for free
-        !do you cost (anything|money|something)
-        !must i pay (for you|for this)
-    """, "I am free. Everybody may use me.", "free"),
-    intent("online", "says that it works without the internet", """
-        are you (on the internet|online)
-        do you (need|use|have) the internet
-        can you (look|search) (on the internet|online) (for me|)
-        do you work without (the|) internet
-        look (it|that) up (on the internet|online)
-        search the internet (for me|)
-        !is the internet where you live
-        !(do you|can you) work online
-    """, "I do not need the internet. I work alone.", "internet"),
-    intent("are_you_clever", "is honest about being small", """
-        are you (very|really|) (clever|smart)
-        how (clever|smart|big|small) are you
-        are you (very|) (big|small)
-        do you know (everything|a lot|many things)
-        are you the best (assistant|)
-        how much do you know
-        how many words do you know
-        can you learn (something|things|)
-        !do you think you are (clever|smart)
-        !is there something you (don't|do not) know
-    """, "I am small and know only a little.", "little"),
-    intent("be_my_friend", "is happy to be a friend", """
-        (will|can|could) you be my friend
-        (can|could|shall) we be friends
-        are we friends (now|)
-        are you my friend
-        do you (like|love) me
-        i want to be your friend
-        do you want to be (my friend|friends)
-        you are my friend
-        !i want you to be my friend
-        !will we be friends
-    """, "Yes, I am happy to be your friend.", "friend"),
-)
-
-ABILITY: tuple[Intent, ...] = (
-    intent("can_you_see", "says honestly that it cannot see", """
-        can you see (me|this|my face|anything|something|)
-        do you see (me|this|my hand|my face)
-        what (can|do) you see (now|)
-        look at (me|this|my face)
-        can you look at (me|this)
-        how do i look (today|)
-        do you have (a camera|eyes to see)
-        what am i (wearing|holding) (now|)
-        what is this
-        !are you able to see (me|this|)
-        !tell me what you see
-    """, "I cannot see yet. I can only hear you.", "see"),
-    intent("can_you_hear", "confirms that it hears", """
-        (can|do) you hear me (now|well|)
-        are you (still|) (there|listening)
-        (test|testing) (one two|one two three|)
-        hello (are you there|can you hear me)
-        did you hear (me|that)
-        are you listening (to me|)
-        nano (are you there|do you hear me)
-        !(well|okay) can you hear me
-        !tell me can you hear me
-    """, "Yes, I can hear you well.", "hear", bare=True),
-    intent("can_you_draw", "says honestly that it cannot draw yet", """
-        (can|could) you draw (something|a picture|)
-        (can|could) you draw (me|) a (cat|house|tree|flower)
-        draw (me|) a (picture|cat|house|tree|flower|dog)
-        please draw (me|) (something|a picture|a cat|a house)
-        do you (draw|paint) (pictures|)
-        (make|paint|show) me a picture
-        can you (paint|make|show me) a picture
-        i want (a|to see a) picture
-        !are you able to draw
-        !i want you to draw (something|a picture)
-    """, "I cannot draw yet. I can only talk.", "draw"),
-    intent("can_you_sing", "says honestly that it cannot make music yet", """
-        (can|could) you (sing|make music|play music) (for me|)
-        (sing|play) (me|) a song
-        play (me|) (some|) music
-        please (sing|play) (something|a song)
-        do you (sing|play music) (well|)
-        i want to hear (a song|some music|music)
-        can you (sing|play) (me|) a song
-        do you know (a|any) song
-        !are you able to (sing|make music)
-        !i want you to (sing|play) (something|a song)
-    """, _no_music),
-    intent("can_you_do", "says that it cannot act in the world", """
-        can you {verb} (well|)
-        are you able to {verb}
-        do you know how to {verb}
-        do you (like to|want to) {verb}
-        could you {verb}
-        do you {verb} (well|a lot|)
-        tell me can you {verb}
-        !(can|could) you also {verb}
-        !do you really {verb}
-    """, "No, I cannot {verb}. I can only talk.", "{verb}", [{"verb": verb} for verb in _ABILITIES], weight=1.5,
-           follow=("and can you {verb}", "can you {verb}", "and {verb}")),
-    intent("do_you_ever", "says that it does not sleep, eat, drink or dream", """
-        do you (ever|) {verb} (nano|)
-        do you (need|have|want) to {verb}
-        when do you {verb}
-        what do you {verb}
-        do you {verb} (at night|a lot|well)
-        why (do|do not|don't) you {verb}
-        how (much|long) do you {verb}
-        !do you {verb} every day
-        !do you really {verb}
-    """, "I do not {verb}. I am a program.", "{verb}", [{"verb": verb} for verb in _HABITS], weight=1.5,
-           follow=("and do you {verb}", "do you {verb}")),
-    intent("do_you_have", "says that it has no body, family or pet", """
-        do you have {a}
-        have you got {a}
-        do you (really|also) have {a}
-        tell me do you have {a}
-        do you (want|need) {a}
-        !is it true that you have {a}
-        !i think you have {a}
-    """, "No, I do not have {a}.", "{last}", [{"a": a, "last": a.split()[-1]} for a in _BELONGINGS], weight=1.5,
-           follow=("and {a}", "what about {a}", "and do you have {a}")),
-    intent("favourite", "names its favourite animal, food, number, ...", """
-        (what is|what's) your favourite {x}
-        (which|what) {x} do you like (best|most|)
-        do you have a favourite {x}
-        tell me your favourite {x}
-        what is the best {x}
-        what {x} is your favourite
-        !(can|could) you tell me your favourite {x}
-        !what is the {x} you like (best|most)
-    """, "My favourite {x} is {y}.", "favourite", [{"x": x, "y": y} for x, y in _FAVOURITES.items()], weight=1.5,
-           follow=("and your favourite {x}", "and what {x}", "what about your favourite {x}")),
-    intent("favourite_colour", "says that its favourite colour is blue", """
-        (what is|what's) your favourite colour
-        (which|what) colour do you like (best|most|)
-        do you have a favourite colour
-        tell me your favourite colour
-        what is the best colour
-        what colour is your favourite
-        which is your favourite colour
-        do you like (red|green|yellow|blue) (best|most|)
-        !(can|could) you tell me your favourite colour
-        !what is the colour you like (best|most)
-    """, "My favourite colour is blue.", "blue"),
-    intent("do_you_like", "likes everything one asks about", """
-        do you like {x:s}
-        do you (also|really) like {x:s}
-        do you love {x:s}
-        tell me if you like {x:s}
-        what do you think (of|about) {x:s}
-        how do you like {x:s}
-        {x:are} {x:s} something you like
-        !you like {x:s} don't you
-        !is it true that you like {x:s}
-    """, "Yes, I like {x:s}.", "{last}",
-           [{"x": noun, "last": f"{noun:s}".split()[-1]} for noun in NOUNS if noun.kind], weight=4,
-           follow=("and {x:s}", "what about {x:s}", "and do you like {x:s}")),
-    intent("languages", "says that it does not speak other languages", """
-        do you (speak|know|understand) {x}
-        can you (speak|understand|say something in) {x}
-        (say|tell me) something in {x}
-        speak {x} (please|with me|)
-        can we (talk|speak) in {x}
-        how do you say (hello|cat|thank you) in {x}
-        do you also speak {x}
-        !are you able to (speak|understand) {x}
-        !i want to (talk|speak) {x} with you
-    """, "I do not speak {x}. I only speak English.", "{x}", [{"x": x} for x in _LANGUAGES], weight=1.5,
-           follow=("and {x}", "what about {x}", "and do you speak {x}")),
-    intent("which_language", "says which language it speaks", """
-        (what|which|how many) languages do you (speak|know|understand)
-        do you (speak|know|understand) english
-        can you (speak|understand) english
-        in (what|which) language can we talk
-        what is your language
-        do you speak (other|many|any other) languages
-        !(what|which) languages can you (speak|understand)
-        !is english your language
-    """, "I speak English.", "english"),
-    intent("spell", "says that it cannot spell", """
-        (can|could) you spell (a word|my name|)
-        spell (the word|) (cat|house|apple|water) (for me|)
-        how do you spell (cat|house|apple|water|my name)
-        (can|could) you spell (cat|house|apple|water)
-        please spell (the word|) (cat|house|apple)
-        how do i (spell|write) the word (cat|house|apple)
-        !do you know how to spell (cat|house|apple|my name)
-        !i want you to spell (a word|my name)
-    """, "I cannot spell yet.", "spell"),
-    intent("errand", "says that it cannot act in the house", """
-        (can you|could you|please|) turn (on|off) the (light|lamp|music)
-        (can you|could you|please|) (open|close) the (door|window)
-        (can you|could you|please|) call my (mother|father|brother|sister|friend)
-        (can you|could you|please|) (get|bring|make) me (a pizza|some food|some coffee|a cake|some water)
-        (can you|could you|please|) (write|send) a letter (for me|to my friend)
-        (can you|please|) wake me up (tomorrow|at seven)
-        (can you|could you|please|) clean (the|my) (house|kitchen|floor)
-        !(can you|could you|please) bring me my (coat|shoes|phone)
-        !(can you|could you|please) close the fridge
-    """, "I cannot do such things. I can only talk.", "things"),
-    intent("speed", "says that it has one way of speaking", """
-        (can you|could you|please|) (speak|talk) (slower|faster|louder)
-        (can you|could you|please|) (speak|talk) more (slowly|quietly)
-        you (speak|talk) (too|very|so) (fast|slow)
-        you are too (fast|slow|loud|quiet)
-        (not so|too) (fast|loud|slow)
-        (slower|louder|faster) please
-        why do you (speak|talk) so (fast|slow)
-        !(can you|could you) (speak|talk) a little (slower|louder)
-        !you are (speaking|talking) too (fast|slow)
-    """, "I am sorry, I can only speak like this.", "speak"),
 )
 
 TALKING: tuple[Intent, ...] = (
@@ -569,7 +199,8 @@ TALKING: tuple[Intent, ...] = (
         !do you know why
     """, "I do not know why. I know only simple things.", "why", bare=True),
     intent("weather", "says that it cannot know the weather", """
-        (what is|what's|how is|how's) the weather (today|like|now|outside|)
+        what is the weather like (today|now|outside)
+        (what is|how is|how's) the weather (today|like|now|outside|)
         (what|how) will the weather be (tomorrow|today|)
         is it (raining|sunny|cold|warm|hot) (outside|today|now)
         will it (rain|snow) (today|tomorrow|)
@@ -583,7 +214,7 @@ TALKING: tuple[Intent, ...] = (
     """, "I do not know the weather.", "weather"),
     intent("time", "says that it cannot know the time", """
         what time is it (now|)
-        (what is|what's) the time (now|)
+        what is the time (now|)
         (can you|could you|please|) tell me the time
         do you (know|have) the time
         is it (late|early) (already|now|)
@@ -595,7 +226,7 @@ TALKING: tuple[Intent, ...] = (
     """, "I do not know the time. I have no clock.", "time"),
     intent("date", "says that it does not know which day it is", """
         what day is (it|today) (today|now|)
-        (what is|what's) the date (today|)
+        what is the date (today|)
         (which|what) (day|month|year) (is it|do we have) (now|)
         (can you|could you|please|) tell me the date
         is (it|today) {day}
@@ -607,7 +238,7 @@ TALKING: tuple[Intent, ...] = (
     """, "I do not know the date today.", "date",
            [{"day": day} for day in ("Monday", "Tuesday", "Friday", "Saturday", "Sunday")]),
     intent("news", "says that it does not know the news", """
-        (what is|what's) (new|the news|in the news) (today|)
+        what is (new|the news|in the news) (today|)
         (tell me|read me) (some|the) news
         do you know the news (of today|)
         what happened (today|yesterday|in the world)
@@ -632,7 +263,7 @@ TALKING: tuple[Intent, ...] = (
     intent("stop", "falls silent when asked", """
         (please|nano|) (stop|be quiet|stop talking|stop it|quiet)
         (okay|oh|) (stop|be quiet) (now|please)
-        (that is|that's) enough (now|)
+        that is enough (now|)
         (please|) (don't|do not) (talk|speak|say anything)
         i (want|need) (it quiet|some quiet)
         (no more|enough) talking
@@ -685,4 +316,4 @@ TALKING: tuple[Intent, ...] = (
     """, "I like to talk. What shall we talk about?", "talk"),
 )
 
-SOCIAL: tuple[Intent, ...] = MEETING + IDENTITY + ABILITY + TALKING
+SOCIAL: tuple[Intent, ...] = MEETING + TALKING

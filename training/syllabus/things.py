@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import permutations
 
 from training.syllabus.intent import Answer, Intent, Row, State, intent, sentence
@@ -25,6 +26,7 @@ from training.syllabus.world import (
     SIZES,
     TASTES,
     WHEELS,
+    Noun,
     with_article,
 )
 
@@ -37,25 +39,21 @@ def _kind(kind: str) -> str:
 
 
 def _is_it_a_rows() -> list[Row]:
-    """Every thing with its own kind and with two others."""
+    """Every thing with its own kind and with every other common kind."""
     nouns = [noun for noun in NOUNS if noun.kind and noun.number != "many"]
-    kinds = [kind for kind in dict.fromkeys(noun.kind for noun in nouns) if sum(noun.kind == kind for noun in nouns) > 2]
-    rows: list[Row] = []
-    for index, noun in enumerate(nouns):
-        others = [kind for kind in kinds if kind != noun.kind]
-        for asked in (noun.kind, noun.kind, others[index % len(others)], others[(index * 5 + 3) % len(others)]):
-            rows.append({"x": noun, "asked": _kind(asked), "yes": "Yes" if asked == noun.kind else "No", "kind": _kind(noun.kind)})
-    return rows
+    common = {kind for kind, count in Counter(noun.kind for noun in nouns).items() if count > 2}
+    return [{"x": noun, "asked": _kind(asked), "kind": _kind(noun.kind), "last": noun.kind.split()[-1],
+             "right": asked == noun.kind, "yes": "Yes" if asked == noun.kind else "No"}
+            for noun in nouns for asked in sorted(common | {noun.kind})]
 
 
 def _is_it_coloured_rows() -> list[Row]:
-    """Every coloured thing, half with its own colour and half with others."""
-    rows: list[Row] = []
-    for index, noun in enumerate(noun for noun in NOUNS if noun.colour):
-        others = [colour for colour in COLOURS if colour != noun.colour]
-        for asked in (noun.colour, noun.colour, others[index % len(others)], others[(index * 3 + 4) % len(others)]):
-            rows.append({"x": noun, "asked": asked, "yes": "Yes" if asked == noun.colour else "No"})
-    return rows
+    return [{"x": noun, "asked": asked, "right": asked == noun.colour, "yes": "Yes" if asked == noun.colour else "No"}
+            for noun in NOUNS if noun.colour for asked in COLOURS]
+
+
+def _is_right(state: State, row: Row) -> bool:
+    return bool(row["right"])
 
 
 def _size_rows() -> list[Row]:
@@ -65,6 +63,14 @@ def _size_rows() -> list[Row]:
         rows.append({"x": NOUN[first], "y": NOUN[second], "big": NOUN[big], "small": NOUN[small],
                      "yes": "Yes" if first == big else "No"})
     return rows
+
+
+def _first_by(fact: str) -> list[Row]:
+    """Each value of a fact about animals with the first animal that it is true of."""
+    first: dict[str, Noun] = {}
+    for noun in ANIMALS:
+        first.setdefault(getattr(noun, fact), noun)
+    return [{fact: value, "x": noun} for value, noun in first.items()]
 
 
 def _ability(state: State, row: Row) -> Answer:
@@ -82,9 +88,11 @@ def _example(state: State, row: Row) -> Answer:
 _ABILITIES = [{"x": NOUN[name], "verb": verb, "able": able}
               for verb, table in (("fly", CAN_FLY), ("swim", CAN_SWIM)) for name, able in table.items()]
 _COLOUR_EXAMPLES = "cherry sky cucumber banana carrot plum pig bear coal snow elephant".split()
-_KIND_EXAMPLES = {"animal": "a cat", "fruit": "an apple", "vegetable": "a carrot", "colour": "red", "day": "Monday", "month": "May", "drink": "milk", "tool": "a hammer", "toy": "a ball", "bird": "an owl",
-                  "vehicle": "a car", "instrument": "a piano", "flower": "a rose", "season": "summer", "country": "France",
-                  "city": "Paris"}
+_PLURAL_SENSES = {*SENSES} - {"nose", "mouth"}
+_KIND_EXAMPLES = {"animal": "a cat", "fruit": "an apple", "vegetable": "a carrot", "colour": "red", "day": "Monday",
+                  "month": "May", "drink": "milk", "tool": "a hammer", "toy": "a ball", "bird": "an owl",
+                  "vehicle": "a car", "instrument": "a piano", "flower": "a rose", "season": "summer",
+                  "country": "France", "city": "Paris"}
 
 ANIMAL_LIFE: tuple[Intent, ...] = (
     intent("sound", "knows what animals say", """
@@ -142,6 +150,26 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         !what do you think {x:s} eat
     """, "A {x} eats {x.food}.", "{x.food}", [{"x": noun} for noun in ANIMALS], weight=3,
            follow=(*_AND_MANY, "and what does {x:a} eat")),
+    intent("who_lives", "knows which animal lives somewhere", """
+        (which|what) animal lives {home}
+        (who|what) lives {home}
+        tell me (who|which animal) lives {home}
+        do you know (who|which animal) lives {home}
+        (which|what) animals live {home}
+        name an animal that lives {home}
+        !(can|could) you tell me (who|which animal) lives {home}
+        !what kind of animal lives {home}
+    """, "A {x} lives {home}.", "{x}", _first_by("home"), weight=2, follow=("and {home}", "and who lives {home}")),
+    intent("who_eats", "knows which animal eats something", """
+        (which|what) animal eats {food}
+        (who|what) eats {food}
+        tell me (who|which animal) eats {food}
+        do you know (who|which animal) eats {food}
+        (which|what) animals eat {food}
+        who likes to eat {food}
+        !(can|could) you tell me (who|which animal) eats {food}
+        !what kind of animal eats {food}
+    """, "A {x} eats {food}.", "{x}", _first_by("food"), weight=2, follow=("and who eats {food}", "and {food}")),
     intent("legs", "knows how many legs animals have", """
         how many legs does {x:a} have
         how many legs do {x:s} have
@@ -179,7 +207,8 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         can the {x} {verb}
         !is it true that {x:s} can {verb}
         !do you think {x:a} can {verb}
-    """, _ability, rows=_ABILITIES, weight=2, follow=("and {x:a}", "what about {x:a}", "and can {x:a} {verb}"), keeps=("verb",)),
+    """, _ability, rows=_ABILITIES, weight=2, follow=("and {x:a}", "what about {x:a}", "and can {x:a} {verb}"),
+           keeps=("verb",)),
     intent("bigger", "says which of two animals is bigger", """
         (what|which|who) is (bigger|larger) {x:a} or {y:a}
         is {x:a} (bigger|larger) or {y:a}
@@ -189,7 +218,8 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         is {x:a} or {y:a} (bigger|larger)
         !do you know which is (bigger|larger) {x:a} or {y:a}
         !(can|could) you tell me which is bigger {x:a} or {y:a}
-    """, "{big:a} is bigger than {small:a}.", "bigger", _size_rows(), weight=2, follow=("and {x:a} or {y:a}", "what about {x:a} or {y:a}")),
+    """, "{big:a} is bigger than {small:a}.", "bigger", _size_rows(), weight=2,
+           follow=("and {x:a} or {y:a}", "what about {x:a} or {y:a}")),
     intent("smaller", "says which of two animals is smaller", """
         (what|which|who) is smaller {x:a} or {y:a}
         is {x:a} smaller or {y:a}
@@ -199,7 +229,8 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         is {x:a} or {y:a} smaller
         !do you know which is smaller {x:a} or {y:a}
         !(can|could) you tell me which is smaller {x:a} or {y:a}
-    """, "{small:a} is smaller than {big:a}.", "smaller", _size_rows(), weight=2, follow=("and {x:a} or {y:a}", "what about {x:a} or {y:a}")),
+    """, "{small:a} is smaller than {big:a}.", "smaller", _size_rows(), weight=2,
+           follow=("and {x:a} or {y:a}", "what about {x:a} or {y:a}")),
     intent("is_bigger", "says yes or no about which animal is bigger", """
         is {x:a} (bigger|larger) than {y:a}
         are {x:s} (bigger|larger) than {y:s}
@@ -214,10 +245,11 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
 
 COLOURING: tuple[Intent, ...] = (
     intent("what_colour", "knows the colour of things", """
+        what colour {x:is} the {x}
         what colour {x:is} {x:a}
         what colour {x:are} {x:s}
         (which|what) colour {x:does} {x:a} have
-        (what is|what's) the colour of {x:a}
+        what is the colour of {x:a}
         tell me the colour of {x:a}
         do you know the colour of {x:a}
         tell me what colour {x:a} {x:is}
@@ -229,6 +261,7 @@ COLOURING: tuple[Intent, ...] = (
     """, "{x:a} {x:is} {x.colour}.", "{x.colour}", [{"x": noun} for noun in NOUNS if noun.colour], weight=5,
            follow=(*_AND_ONE, "and what colour {x:is} {x:a}")),
     intent("is_it_coloured", "says yes or no about a colour", """
+        {x:is} the {x} {asked}
         {x:is} {x:a} {asked}
         {x:are} {x:s} {asked}
         is the colour of {x:a} {asked}
@@ -239,7 +272,7 @@ COLOURING: tuple[Intent, ...] = (
         !is it true that {x:a} {x:is} {asked}
         !do you think {x:a} {x:is} {asked}
     """, "{yes}, {x:a} {x:is} {x.colour}.", "{x.colour}", _is_it_coloured_rows(), weight=4,
-           follow=("and {x:is} {x:a} {asked}",)),
+           likely=_is_right, follow=("and {x:is} {x:a} {asked}",)),
     intent("something_coloured", "names something of a colour", """
         (tell me|name|say) something (that is|) {colour}
         (tell me|name) (a thing|one thing) that is {colour}
@@ -254,6 +287,17 @@ COLOURING: tuple[Intent, ...] = (
     """, _example,
            rows=[{"colour": NOUN[name].colour, "x": NOUN[name]} for name in _COLOUR_EXAMPLES], weight=2,
            follow=("and something {colour}", "and what is {colour}")),
+    intent("colours", "names the colours", """
+        (what|which) colours do you know
+        (what|which) colours are there
+        (tell me|name|say) (all|some|) (the|) colours
+        what are the colours
+        do you know (the|any) colours
+        (can|could) you name (the|some) colours
+        what are the names of the colours
+        !i want to hear the colours
+        !(can|could) you tell me (all the|some) colours
+    """, sentence(", ".join(COLOURS)) + ".", "purple", polite=True),
     intent("mix", "knows what colours mixed give", """
         what do (you|i|we) get when (you|i|we) mix {a} and {b}
         what colour do {a} and {b} (make|give)
@@ -265,12 +309,14 @@ COLOURING: tuple[Intent, ...] = (
         what is {a} (mixed with|and) {b}
         !(can|could) you tell me what {a} and {b} make
         !can you mix {a} (and|with) {b}
-    """, "{a} and {b} make {c}.", "make", [{"a": a, "b": b, "c": c} for (x, y), c in MIXES.items() for a, b in ((x, y), (y, x))],
+    """, "{a} and {b} make {c}.", "make",
+           [{"a": a, "b": b, "c": c} for (x, y), c in MIXES.items() for a, b in ((x, y), (y, x))],
            weight=1.5, follow=("and {a} and {b}", "what about {a} and {b}")),
 )
 
 THINGS_AROUND: tuple[Intent, ...] = (
     intent("what_for", "knows what things are for", """
+        what {x:is} the {x} used for
         what {x:is} {x:a} (used|good|) for
         what {x:are} {x:s} (used|good|) for
         what (do|can) (i|you|we|people) do with {x:a}
@@ -298,9 +344,11 @@ THINGS_AROUND: tuple[Intent, ...] = (
         !(can|could) you tell me what i need to {job}
         !what would you use to {job}
     """, "You need {x:a} to {your}.", "need",
-           [{"job": job, "your": job.replace(" my ", " your "), "x": NOUN[name]} for job, name in NEEDED.items()], weight=2.5,
+           [{"job": job, "your": job.replace(" my ", " your "), "x": NOUN[name]} for job, name in NEEDED.items()],
+           weight=2.5,
            follow=("and to {job}", "and what do i need to {job}")),
     intent("where_kept", "knows where things are found", """
+        where {x:is} the {x}
         where (can|do) (i|you|we|people) find {x:a}
         where do (i|you|we|people) (keep|have|put) {x:a}
         where should i (put|look for) {x:a}
@@ -327,7 +375,8 @@ THINGS_AROUND: tuple[Intent, ...] = (
         !(can|could) you tell me what {x:a} is
         !what would you say {x:a} is
     """, "{x:a} is {kind}.", "{last}",
-           [{"x": noun, "kind": _kind(noun.kind), "last": noun.kind.split()[-1]} for noun in NOUNS if noun.kind and noun.number != "many"],
+           [{"x": noun, "kind": _kind(noun.kind), "last": noun.kind.split()[-1]}
+            for noun in NOUNS if noun.kind and noun.number != "many"],
            weight=5, follow=(*_AND_ONE, "and what is {x:a}")),
     intent("is_it_a", "says yes or no about the kind of a thing", """
         is {x:a} {asked}
@@ -339,7 +388,7 @@ THINGS_AROUND: tuple[Intent, ...] = (
         {x:a} is {asked} right
         !is it true that {x:a} is {asked}
         !do you think {x:a} is {asked}
-    """, "{yes}, {x:a} is {kind}.", "{last}", [{**row, "last": row["kind"].split()[-1]} for row in _is_it_a_rows()], weight=5,
+    """, "{yes}, {x:a} is {kind}.", "{last}", _is_it_a_rows(), weight=5, likely=_is_right,
            follow=("and {x:a}", "and is {x:a} {asked}", "what about {x:a}"), keeps=("asked",)),
     intent("name_one", "names an example of a kind", """
         (name|tell me|say|give me) {a} {x}
@@ -352,7 +401,8 @@ THINGS_AROUND: tuple[Intent, ...] = (
         !(can|could) you tell me {a} {x}
         !tell me the name of {a} {x}
     """, "{y} is {a} {x}.", "{last}",
-           [{"x": x, "a": with_article(x).split()[0], "y": y, "last": y.split()[-1]} for x, y in _KIND_EXAMPLES.items()],
+           [{"x": x, "a": with_article(x).split()[0], "y": y, "last": y.split()[-1]}
+            for x, y in _KIND_EXAMPLES.items()],
            weight=2.5, polite=True, follow=("and {a} {x}", "and now {a} {x}", "what about {a} {x}")),
     intent("taste", "knows how things taste", """
         how does {x:a} taste
@@ -388,7 +438,8 @@ THINGS_AROUND: tuple[Intent, ...] = (
         how do we get {x}
         !(can|could) you tell me where {x} comes from
         !where do you think {x} comes from
-    """, "{x} comes from {y}.", "from", [{"x": x, "y": y} for x, y in ORIGINS.items()], weight=1.5, follow=("and {x}", "what about {x}")),
+    """, "{x} comes from {y}.", "from", [{"x": x, "y": y} for x, y in ORIGINS.items()], weight=1.5,
+           follow=("and {x}", "what about {x}")),
     intent("wheels", "knows how many wheels vehicles have", """
         how many wheels does {x} have
         how many wheels do {s} have
@@ -413,7 +464,7 @@ PEOPLE_AND_WORDS: tuple[Intent, ...] = (
         !(can|could) you tell me what (my|our|the) {x} {are} for
         !what can a person do with {a}
     """, "You {y} with your {x}.", "with",
-           [{"x": x, "y": y, "are": "are" if x in BODY or x == "teeth" else "is", "a": x if x in BODY or x == "teeth" else f"a {x}"}
+           [{"x": x, "y": y, "are": "are" if x in _PLURAL_SENSES else "is", "a": x if x in _PLURAL_SENSES else f"a {x}"}
             for x, y in SENSES.items()], weight=1.5, follow=("and with my {x}", "and my {x}", "what about my {x}")),
     intent("body_count", "knows how many eyes, hands and fingers people have", """
         how many {x} do (i|you|we|people) have
@@ -449,9 +500,10 @@ PEOPLE_AND_WORDS: tuple[Intent, ...] = (
         !(can|could) you tell me who {does}
         !who is the person who {does}
     """, "A {x} {does}.", "{x}",
-           [{"x": x, "does": does} for x, does in JOBS.items()], weight=2, follow=("and who {does}", "and what about who {does}")),
+           [{"x": x, "does": does} for x, does in JOBS.items()], weight=2,
+           follow=("and who {does}", "and what about who {does}")),
     intent("opposite", "knows opposites", """
-        (what is|what's) the opposite of {x}
+        what is the opposite of {x}
         (tell me|say|give me) the opposite of {x}
         (can|could) you (say|give me) the opposite of {x}
         the opposite of {x}
@@ -478,7 +530,7 @@ PEOPLE_AND_WORDS: tuple[Intent, ...] = (
     """, "{y} rhymes with {x}.", "rhymes", [{"x": x, "y": y} for x, y in RHYMES.items()], weight=2,
            follow=("and with {x}", "and what rhymes with {x}", "what about {x}")),
     intent("capital", "knows a few capitals", """
-        (what is|what's) the capital (city|) of {x}
+        what is the capital (city|) of {x}
         (tell me|say|name) the capital of {x}
         (which|what) city is the capital of {x}
         do you know the capital (city|) of {x}

@@ -50,7 +50,8 @@ class Noun:
 
 
 _IRREGULAR = {"sheep": "sheep", "mouse": "mice", "fish": "fish", "wolf": "wolves", "knife": "knives", "leaf": "leaves",
-              "shelf": "shelves", "potato": "potatoes", "tomato": "tomatoes", "scissors": "scissors", "glasses": "glasses"}
+              "shelf": "shelves", "potato": "potatoes", "tomato": "tomatoes", "scissors": "scissors",
+              "glasses": "glasses"}
 
 
 def _plural(name: str) -> str:
@@ -209,7 +210,8 @@ stone | | grey | | on the ground
 
 def _animal(cells: list[str]) -> Noun:
     name, sound, home, food, legs, young, colour = cells
-    return Noun(name, "animal", _plural(name), "one", colour, "", "", sound, home.replace("africa", "Africa"), food, legs, young)
+    home = home.replace("africa", "Africa")
+    return Noun(name, "animal", _plural(name), "one", colour, "", "", sound, home, food, legs, young)
 
 
 def _thing(cells: list[str]) -> Noun:
@@ -235,15 +237,22 @@ DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
 SEASONS = {"spring": MONTHS[2:5], "summer": MONTHS[5:8], "autumn": MONTHS[8:11], "winter": [MONTHS[11], *MONTHS[:2]]}
 
-# parts, whole, how many, the telling word of it
-UNITS = (("days", "week", "seven", "seven"), ("months", "year", "twelve", "twelve"), ("hours", "day", "twenty four", "twenty"),
-         ("minutes", "hour", "sixty", "sixty"), ("seconds", "minute", "sixty", "sixty"), ("weeks", "month", "about four", "four"),
-         ("seasons", "year", "four", "four"), ("weeks", "year", "fifty two", "fifty"))
+_SHORT_MONTHS = {"February": "twenty eight", "April": "thirty", "June": "thirty", "September": "thirty",
+                 "November": "thirty"}
+MONTH_LENGTHS = {month: _SHORT_MONTHS.get(month, "thirty one") for month in MONTHS}
 
-_OPPOSITE_PAIRS = ("big small, hot cold, good bad, happy sad, fast slow, old young, day night, up down, open closed, "
-                   "long short, full empty, light dark, loud quiet, rich poor, hard soft, wet dry, left right, black white, "
-                   "early late, strong weak, clean dirty, in out, first last, yes no, thick thin")
-OPPOSITES = {one: other for pair in _OPPOSITE_PAIRS.split(", ") for one, other in (pair.split(), reversed(pair.split()))}
+# parts, whole, how many, the telling word of it
+UNITS = (("days", "week", "seven", "seven"), ("months", "year", "twelve", "twelve"),
+         ("seasons", "year", "four", "four"),
+         ("hours", "day", "twenty four", "twenty"), ("minutes", "hour", "sixty", "sixty"),
+         ("seconds", "minute", "sixty", "sixty"), ("weeks", "month", "about four", "four"),
+         ("weeks", "year", "fifty two", "fifty"))
+
+_OPPOSITE_PAIRS = ("big small, hot cold, good bad, happy sad, fast slow, old young, day night, up down, open "
+                   "closed, long short, full empty, light dark, loud quiet, rich poor, hard soft, wet dry, left "
+                   "right, black white, early late, strong weak, clean dirty, in out, first last, yes no, thick thin")
+OPPOSITES = {one: other for pair in _OPPOSITE_PAIRS.split(", ")
+             for one, other in (pair.split(), reversed(pair.split()))}
 
 MIXES = {("red", "yellow"): "orange", ("blue", "yellow"): "green", ("red", "blue"): "purple",
          ("red", "white"): "pink", ("black", "white"): "grey"}
@@ -253,7 +262,8 @@ SIZES = "bee mouse frog cat dog pig cow elephant whale".split()  # from small to
 RHYMES = {"cat": "hat", "dog": "frog", "house": "mouse", "tree": "bee", "moon": "spoon", "car": "star", "cake": "snake",
           "light": "night", "ball": "tall", "sun": "fun", "day": "play", "book": "cook", "king": "ring", "boat": "coat"}
 
-CAN_FLY = {"bird": True, "bee": True, "owl": True, "plane": True, "dog": False, "cow": False, "fish": False, "elephant": False}
+CAN_FLY = {"bird": True, "bee": True, "owl": True, "plane": True, "dog": False, "cow": False, "fish": False,
+           "elephant": False}
 CAN_SWIM = {"fish": True, "duck": True, "whale": True, "frog": True, "penguin": True, "chicken": False, "bee": False}
 
 TASTES = {"lemon": "sour", "sugar": "sweet", "honey": "sweet", "salt": "salty", "chocolate": "sweet", "cake": "sweet",
@@ -262,23 +272,27 @@ TASTES = {"lemon": "sour", "sugar": "sweet", "honey": "sweet", "salt": "salty", 
 HOT_OR_COLD = {"fire": "hot", "the sun": "hot", "ice": "cold", "snow": "cold", "an oven": "hot", "a fridge": "cold",
                "summer": "hot", "winter": "cold"}
 
-SENSES = {"eyes": "see", "ears": "hear", "nose": "smell", "mouth": "eat", "hands": "hold things", "feet": "walk", "teeth": "bite"}
-BODY = {"eyes": "two", "ears": "two", "hands": "two", "arms": "two", "legs": "two", "feet": "two", "fingers": "ten", "toes": "ten"}
+SENSES = {"eyes": "see", "ears": "hear", "nose": "smell", "mouth": "eat", "hands": "hold things", "feet": "walk",
+          "teeth": "bite"}
+BODY = {"eyes": "two", "ears": "two", "hands": "two", "arms": "two", "legs": "two", "feet": "two", "fingers": "ten",
+        "toes": "ten"}
 WHEELS = {"car": "four", "bus": "four", "bike": "two"}
-ORIGINS = {"milk": "a cow", "an egg": "a chicken", "honey": "a bee", "wool": "a sheep", "an apple": "a tree", "cheese": "milk",
-           "rain": "a cloud"}
-JOBS = {"doctor": "helps sick people", "baker": "bakes bread", "teacher": "teaches children", "farmer": "works on a farm",
-        "pilot": "flies a plane", "driver": "drives a bus", "cook": "makes food", "singer": "sings songs",
-        "painter": "paints pictures", "writer": "writes books"}
+ORIGINS = {"milk": "a cow", "an egg": "a chicken", "honey": "a bee", "wool": "a sheep", "an apple": "a tree",
+           "cheese": "milk", "rain": "a cloud"}
+JOBS = {"doctor": "helps sick people", "baker": "bakes bread", "teacher": "teaches children",
+        "farmer": "works on a farm", "pilot": "flies a plane", "driver": "drives a bus", "cook": "makes food",
+        "singer": "sings songs", "painter": "paints pictures", "writer": "writes books"}
 
-NEEDED = {"cut bread": "knife", "eat soup": "spoon", "open a door": "key", "write a letter": "pen", "sweep the floor": "broom",
-          "dry my hands": "towel", "clean my teeth": "toothbrush", "take a picture": "camera", "wash my hands": "soap",
-          "cut paper": "scissors", "hit a nail": "hammer", "cut wood": "saw", "comb my hair": "comb", "cook soup": "pot",
-          "call my mother": "phone", "bake a cake": "oven", "know the time": "clock"}
+NEEDED = {"cut bread": "knife", "eat soup": "spoon", "open a door": "key", "write a letter": "pen",
+          "sweep the floor": "broom", "dry my hands": "towel", "clean my teeth": "toothbrush",
+          "take a picture": "camera", "wash my hands": "soap", "cut paper": "scissors", "hit a nail": "hammer",
+          "cut wood": "saw", "comb my hair": "comb", "cook soup": "pot", "call my mother": "phone",
+          "bake a cake": "oven", "know the time": "clock"}
 
 CAPITALS = {"France": "Paris", "England": "London", "Spain": "Madrid", "Italy": "Rome", "Germany": "Berlin",
             "Portugal": "Lisbon", "Japan": "Tokyo", "China": "Beijing", "Russia": "Moscow", "Egypt": "Cairo"}
 
-NAMES = ("Anna Tom Maria Peter Laura David Emma Jack Julia Ben Sofia Paul Lucy Max Nina Sam Clara Oscar Alice Leo Eva Mark "
-         "Sarah Daniel Lisa Martin Olivia Adam Helen George Kate Simon Rosa Robert Linda Alex Grace Felix Diana Victor Susan "
-         "Thomas Carla Henry Emily John Mary James Michael Jane Chris Sophie William Rachel Frank Nora Steve Amy Kevin Bob").split()
+NAMES = ("Anna Tom Maria Peter Laura David Emma Jack Julia Ben Sofia Paul Lucy Max Nina Sam Clara Oscar Alice Leo "
+         "Eva Mark Sarah Daniel Lisa Martin Olivia Adam Helen George Kate Simon Rosa Robert Linda Alex Grace Felix "
+         "Diana Victor Susan Thomas Carla Henry Emily John Mary James Michael Jane Chris Sophie William Rachel "
+         "Frank Nora Steve Amy Kevin Bob").split()
