@@ -1,0 +1,147 @@
+"""Trained parts become a model folder: `python -m training.export` writes the speech parts into `models/nano`.
+
+fp16 where nothing is lost by it: the encoder and the codebooks keep fp32 unless every code of development speech stays
+the same. The language model's files are written by its own recipe; the MANIFEST lists what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from assistant.checkpoints import MANIFEST, MODEL_SET, load_soundstorm, load_speech_tokenizer, load_voices
+from assistant.models.soundstorm import SoundStorm
+from assistant.models.speech_tokenizer import SpeechTokenizer
+from assistant.tokenizers.speech import at_speech_level
+from training import soundstorm, voice_decoder
+from training.codes import load_tokenizer, read_codes, read_shard
+from training.speech_data import REPLY_VOICES
+from training.speech_tokenizer import CONFIG, SCALE, ContentTraining, classes
+
+CHECKED = 60
+"""Development utterances on which rounding is checked."""
+
+
+def rounded(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """The state of a model with the tensors of those names in fp16."""
+    chosen = set(names)
+    return {k: (v.half() if k in chosen else v).contiguous() for k, v in model.state_dict().items()}
+
+
+def all_codes(tokenizer: SpeechTokenizer, speech: list[np.ndarray]) -> Tensor:
+    """[n_q, frames] of all utterances, one after the other."""
+    wavs = (torch.from_numpy(at_speech_level(s)).view(1, 1, -1) for s in speech)
+    return torch.cat([tokenizer.encode(wav)[:, 0] for wav in wavs], dim=1)
+
+
+def tokenizer_state(tokenizer: SpeechTokenizer, speech: list[np.ndarray]) -> dict[str, Tensor]:
+    """What to write of the tokenizer: the decoder in fp16, encoder and codebooks too if no code changes."""
+    names, codes = list(tokenizer.state_dict()), all_codes(tokenizer, speech)
+    halves = [name for name in names if name.startswith("decoder.")]
+    for part in ("encoder.", "quantizer."):
+        attempt = [*halves, *(name for name in names if name.startswith(part))]
+        changed = deepcopy(tokenizer)
+        changed.load_state_dict(rounded(tokenizer, attempt))
+        differ = (all_codes(changed, speech) != codes).float().mean(1)
+        print(f"{part[:-1]} in fp16 changes {', '.join(f'{float(x):.4%}' for x in differ)} of the codes by level")
+        if not differ.any():
+            halves = attempt
+    changed.load_state_dict(rounded(tokenizer, halves))
+    whole, half = (model.decode(codes[:, None, :500]) for model in (tokenizer, changed))
+    error = (half - whole).square().mean() / whole.square().mean()
+    print(f"decoder in fp16: error {10 * float(error.log10()):.0f} dB")
+    return rounded(tokenizer, halves)
+
+
+def soundstorm_state(model: SoundStorm, codes: list[np.ndarray]) -> dict[str, Tensor]:
+    """All of SoundStorm in fp16; says how many of its tokens change."""
+    state = rounded(model, model.state_dict())
+    changed = deepcopy(model)
+    changed.load_state_dict(state)
+    same = []
+    for before, after in zip(codes[:-1], codes[1:], strict=True):
+        prompt, semantic = (torch.from_numpy(c.astype(np.int64).T)[None] for c in (before, after))
+        both = [m.generate(semantic[..., 0], prompt, steps=1) for m in (model, changed)]
+        same.append(float((both[0] == both[1])[..., 1:].float().mean()))
+    print(f"SoundStorm in fp16: {np.mean(same):.2%} of its tokens stay")
+    return state
+
+
+def clearest(model: ContentTraining, codes_folder: Path, voice: str) -> Tensor:
+    """The prompt of a voice, [frames, n_q]: the beginning of an utterance, well understood and with little silence."""
+    book = model.tokenizer.quantizer.codebooks[0]
+    heard = model.classify(SCALE * book.embed[:, : model.content_size]).argmax(-1).numpy()
+    best: tuple[float, str, np.ndarray] | None = None
+    part = "reply" if voice == REPLY_VOICES[0] else "voices"
+    for record, codes in read_codes(codes_folder, part):
+        if record["voices"] != {voice: 1.0} or codes.shape[1] < soundstorm.PROMPT_FRAMES:
+            continue
+        codes, labels = codes[:, : soundstorm.PROMPT_FRAMES], record["labels"][: soundstorm.PROMPT_FRAMES]
+        score = float((heard[codes[0]] == classes(labels)).mean()) - labels.count("_") / len(labels)
+        if best is None or score > best[0]:
+            best = (score, record["text"], codes)
+    if best is None:
+        raise SystemExit(f"no utterance of {voice} in {part} lasts {soundstorm.PROMPT_FRAMES} frames")
+    print(f"{voice}: {best[1]!r}, score {best[0]:.2f}")
+    return torch.from_numpy(best[2].T.astype(np.int64)).contiguous()
+
+
+def write_manifest(folder: Path) -> None:
+    """List the SHA-256 sum of every file of the model set that is there."""
+    names = [name for name in MODEL_SET if (folder / name).is_file()]
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in names]
+    (folder / MANIFEST).write_text("\n".join(["# SHA-256 sums of the model set", *lines]) + "\n", encoding="utf-8")
+    missing = [name for name in MODEL_SET if name not in names]
+    print(f"{MANIFEST}: {len(names)} files" + (f"; not there yet: {', '.join(missing)}" if missing else ""))
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("models/nano"))
+    parser.add_argument("--data", type=Path, default=Path("data/speech"))
+    parser.add_argument("--codes", type=Path, default=Path("data/codes"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
+    parser.add_argument("--decoder", type=Path, default=Path("runs/voice_decoder") / voice_decoder.CHECKPOINT)
+    parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
+    parser.add_argument("--manifest-only", action="store_true", help="only list what is there")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    folder: Path = options.models
+    folder.mkdir(parents=True, exist_ok=True)
+    if not options.manifest_only:
+        export_speech(options)
+    write_manifest(folder)
+
+
+def export_speech(options: argparse.Namespace) -> None:
+    folder: Path = options.models
+    training = load_tokenizer(options.tokenizer)
+    voice_decoder.load_decoder(training.tokenizer, options.decoder)
+    shards = sorted(options.data.glob("development-*.npz"))
+    speech = [s for path in shards for _, s in read_shard(path)][:CHECKED]
+    save_file(tokenizer_state(training.tokenizer, speech), folder / "speech_tokenizer.safetensors")
+    codes = [codes for _, codes in read_codes(options.codes, "development")][:20]
+    storm = soundstorm.load_soundstorm(options.soundstorm)
+    save_file(soundstorm_state(storm, codes), folder / "soundstorm.safetensors")
+    for name, config in (("speech_tokenizer", CONFIG), ("soundstorm", soundstorm.CONFIG)):
+        (folder / f"{name}.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    voices = {name.split("_")[1]: clearest(training, options.codes, name) for name in REPLY_VOICES}
+    save_file(voices, folder / "voices.safetensors")
+    # What was written is what the runtime reads.
+    tokenizer = load_speech_tokenizer(folder / "speech_tokenizer.json", folder / "speech_tokenizer.safetensors")
+    load_soundstorm(folder / "soundstorm.json", folder / "soundstorm.safetensors")
+    load_voices(folder / "voices.safetensors", tokenizer)
+
+
+if __name__ == "__main__":
+    main()
