@@ -170,6 +170,7 @@ def test_it_repeats_and_quotes() -> None:
     ("what is the opposite of hot", "opposite", "The opposite of hot is cold."),
     ("is an elephant bigger than a mouse", "is_bigger", "Yes, an elephant is bigger than a mouse."),
     ("how many legs does a spider have", "legs", "A spider has eight legs."),
+    ("where does an elephant live", "home", "An elephant lives in Africa."),
     ("count to three", "count_to", "One, two, three."),
 ])
 def test_facts(sentence: str, name: str, reply: str) -> None:

@@ -193,7 +193,7 @@ CALENDAR: tuple[Intent, ...] = (
         !(can|could) you name all the months (of the year|)
     """, ", ".join(MONTHS) + ".", "october", polite=True, weight=1.5),
     intent("seasons", "says the four seasons", """
-        (tell me|name|say|give me) (all|) the (four|) seasons (of the year|)
+        (tell me|name|say|give me) (all the|the|the four) seasons (of the year|)
         what are the (four|) seasons (of the year|)
         (can|could) you (say|name|tell me) the (four|) seasons
         which seasons (are there|does a year have)
@@ -248,7 +248,6 @@ CALENDAR: tuple[Intent, ...] = (
     """, "Before {b} comes {a}.", "{a}", _MONTH_STEPS, weight=2,
            follow=("and before {b}", "what about before {b}", "and what comes before {b}")),
     intent("how_many_units", "knows how many days a week has, and the like", """
-        how many {x} in {y}
         how many {x} are (there|) in {y}
         how many {x} does {y} have
         how many {x} has {y}
@@ -256,6 +255,7 @@ CALENDAR: tuple[Intent, ...] = (
         how many {x} make {y}
         tell me how many {x} {y} has
         do you know how many {x} {y} has
+        how many {x} in {y}
         !(can|could) you tell me how many {x} are in {y}
         !how many {x} do we have in {y}
     """, "There are {n} {x} in {y}.", "{key}",

@@ -217,8 +217,8 @@ def _decorated(rng: random.Random, split: Split, intent: Intent, phrasing: str) 
     forms = [phrasing]
     if words[0] in _QUESTION_WORDS and rng.random() < 0.06:
         forms.append(f"{rng.choice(_ASKING)} {forms[-1]}")
-    if rng.random() < 0.1:
-        forms.append(f"{rng.choice(_BEFORE)} {forms[-1]}")
+    if (before := rng.choice(_BEFORE)).split()[-1] not in words and rng.random() < 0.1:
+        forms.append(f"{before} {forms[-1]}")
     if intent.polite and "please" not in words and rng.random() < 0.15:
         forms.append(f"{forms[-1]} please")
     elif "nano" not in words and rng.random() < 0.03:
@@ -246,8 +246,10 @@ def _opening(rng: random.Random) -> str:
 
 
 def _listings() -> tuple[Listing, ...]:
-    listed = [Listing(intent.name, intent.about, fill(intent.phrasings.train[0], intent.rows[len(intent.rows) // 2]))
-              for intent in GRAMMAR.values()]
+    listed = []
+    for intent in GRAMMAR.values():
+        plainest = min(intent.phrasings.groups["train"][0], key=lambda phrasing: len(phrasing.split()))
+        listed.append(Listing(intent.name, intent.about, fill(plainest, intent.rows[len(intent.rows) // 2])))
     return (*listed, Listing(OUTSIDE, "says that it did not understand", written("train")[0]),
             Listing(NOTHING, "says that it heard nothing", ""))
 

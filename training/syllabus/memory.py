@@ -176,7 +176,6 @@ MEMORY: tuple[Intent, ...] = (
     """, _recalled("liked", "You like {v}.", "You have not told me what you like."),
            states=_states("liked", _LIKED), after=("i_like",), alone=0.2, weight=3),
     intent("repeat", "says its last reply again", """
-        say (that|it|) again
         (please|) repeat (that|it) (please|)
         (can|could) you (please|) repeat (that|it)
         (can|could) you (please|) say (that|it) again
@@ -188,6 +187,7 @@ MEMORY: tuple[Intent, ...] = (
         (once|one time) more please
         (sorry|) what was that
         what was the answer
+        say (that|it|) again
         !(can|could) you repeat what you said
         !say (it|that) (once more|one more time)
     """, _repeat, after=(ANYTHING,), directly=True, alone=0.04, weight=5, bare=True),

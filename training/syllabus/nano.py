@@ -72,7 +72,6 @@ IDENTITY: tuple[Intent, ...] = (
         !(hello|hi) what can you do
     """, "I can talk, count, add, tell jokes, and answer small questions.", "jokes"),
     intent("help", "offers help", """
-        i need help with something
         help (me|) (please|)
         i need (your|some|) help (please|)
         (can|could|will) you help me (please|)
@@ -81,11 +80,11 @@ IDENTITY: tuple[Intent, ...] = (
         i have a question (for you|)
         (can|may|could) i ask you (something|a question)
         i (don't|do not) know what to (say|do|ask)
+        i need help with something
         !(hello|hi) i need (your|some) help
         !i want you to help me
     """, "Yes, ask me about animals, colours, numbers or days.", "ask"),
     intent("who_made_you", "says who made it", """
-        who created you
         who (made|built) you
         who is your (father|mother)
         where do you come from
@@ -94,6 +93,7 @@ IDENTITY: tuple[Intent, ...] = (
         who (made|built) this assistant
         tell me who (made|built) you
         who do you work for
+        who created you
         !(can|could) you tell me who made you
         !do you know who (made|built) you
     """, "The Tertulia project made me.", "made"),

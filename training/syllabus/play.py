@@ -119,8 +119,6 @@ _OFFERS = tuple(State(offer=kind, told={kind: told})
 
 PLAY: tuple[Intent, ...] = (
     intent("joke", "tells a joke, each time the next one", """
-        (tell me|) another joke (please|)
-        (tell me|) one more joke (please|)
         (tell|give) me a (good|funny|) joke
         (can|could|will) you tell (me|us) a (funny|) joke
         do you know (a|any) (good|funny|) joke
@@ -132,6 +130,8 @@ PLAY: tuple[Intent, ...] = (
         (say|tell me) something funny
         (let me hear|do you have) a (funny|) joke
         let's hear a joke
+        (tell me|) one more joke (please|)
+        (tell me|) another joke (please|)
         !have you got a (good|funny|) joke
         !i need a (good|funny|) joke
     """, _next("joke"), states=_states("joke"), weight=2.5, polite=True),
@@ -150,9 +150,6 @@ PLAY: tuple[Intent, ...] = (
     """, _another, after=_TOLD, directly=True, alone=0.06, weight=3, bare=True,
            states=(State(), *(state for kind in _TOLD for state in _states(kind)))),
     intent("riddle", "asks a riddle", """
-        (tell me|ask me|) another riddle (please|)
-        do you want to play a game
-        shall we play a game
         (tell|ask|give) me a riddle
         do you (know|have) (a|any) (good|) riddle
         (can|could|will) you (tell|ask|give) me a riddle
@@ -161,6 +158,9 @@ PLAY: tuple[Intent, ...] = (
         a riddle please
         do you know any riddles
         (now|and now) a riddle
+        shall we play a game
+        do you want to play a game
+        (tell me|ask me|) another riddle (please|)
         !let me hear a (good|) riddle
         !have you got a riddle (for me|)
     """, _riddle, states=_states("riddle"), weight=2.5, polite=True),
@@ -189,7 +189,6 @@ PLAY: tuple[Intent, ...] = (
     """, _guess, rows=[{"x": x} for x in ("clock", "piano", "comb", "towel", "needle", "cat", "table", "key", "book")],
            states=_RIDDLE_STATES, likely=_is_right, after=("riddle",), directly=True, weight=3, bare=True),
     intent("fact", "tells a fun fact", """
-        (tell me|) another (fun|) fact (please|)
         (tell|give) me a (fun|funny|) fact
         (tell|teach) me something (new|interesting)
         (do you know|say) something interesting
@@ -199,12 +198,11 @@ PLAY: tuple[Intent, ...] = (
         do you know any fun facts
         (can|could) you teach me something
         tell me something i do not know
+        (tell me|) another (fun|) fact (please|)
         !have you got a fun fact
         !let me hear (a fun fact|something interesting)
     """, _next("fact"), states=_states("fact"), weight=2.5, polite=True),
     intent("story", "tells a short story", """
-        (tell me|) another story (please|)
-        (tell me|) one more story (please|)
         (tell|read) me a (short|little|good|) story
         (can|could|will) you (tell|read) me a (short|little|) story
         do you (know|have) (a|any) (short|good|) story
@@ -213,12 +211,13 @@ PLAY: tuple[Intent, ...] = (
         tell a (short|) story
         do you know any stories
         tell me a story about animals
+        (tell me|) one more story (please|)
+        (tell me|) another story (please|)
         !let me hear a (short|little|) story
         !have you got a (short|good|) story
     """, _next("story"), states=_states("story"), weight=2.5,
            polite=True),
     intent("rhyme", "says a nursery rhyme", """
-        (tell me|say|) another rhyme (please|)
         (say|tell me) a (short|little|) (rhyme|poem)
         (can|could|will) you (say|tell me) a (short|) (rhyme|poem)
         do you (know|have) a (rhyme|poem)
@@ -226,6 +225,7 @@ PLAY: tuple[Intent, ...] = (
         a (short|) (rhyme|poem) please
         (read|give) me a (rhyme|poem)
         do you know any rhymes
+        (tell me|say|) another rhyme (please|)
         !let me hear a (short|) (rhyme|poem)
         !have you got a (rhyme|poem)
     """, _next("rhyme"), states=_states("rhyme"), weight=2, polite=True),

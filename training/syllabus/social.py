@@ -59,8 +59,6 @@ MEETING: tuple[Intent, ...] = (
         !i will go to (bed|sleep) now
     """, "Good night. Sleep well!", "night", bare=True),
     intent("goodbye", "says goodbye", """
-        it was nice (talking|to talk) to you
-        have a (nice|good) (day|evening)
         (goodbye|bye|bye bye) (nano|)
         (okay|well) (goodbye|bye) (nano|)
         see you (later|soon|tomorrow|)
@@ -69,6 +67,8 @@ MEETING: tuple[Intent, ...] = (
         (bye|goodbye) see you (later|soon|tomorrow)
         that is all (for today|) (goodbye|bye)
         thank you (goodbye|bye)
+        have a (nice|good) (day|evening)
+        it was nice (talking|to talk) to you
         !(goodbye|bye) my friend
         !(okay|well) see you (later|soon|tomorrow)
     """, "Goodbye! It was nice to talk to you.", "goodbye", bare=True),
@@ -199,7 +199,6 @@ TALKING: tuple[Intent, ...] = (
         !do you know why
     """, "I do not know why. I know only simple things.", "why", bare=True),
     intent("weather", "says that it cannot know the weather", """
-        what is the weather like (today|now|outside)
         (what is|how is|how's) the weather (today|like|now|outside|)
         (what|how) will the weather be (tomorrow|today|)
         is it (raining|sunny|cold|warm|hot) (outside|today|now)
@@ -209,6 +208,7 @@ TALKING: tuple[Intent, ...] = (
         how (cold|warm|hot) is it (outside|today|now)
         is the sun (shining|out) (today|)
         will it be (cold|warm|hot|sunny) (today|tomorrow)
+        what is the weather like (today|now|outside)
         !what is it like outside
         !(can|could) you tell me the weather (for tomorrow|)
     """, "I do not know the weather.", "weather"),

@@ -109,7 +109,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         what is the (sound|noise) of {x:a}
         !(can|could) you tell me what sound {x:a} makes
         !what (sound|noise) does the {x} make
-    """, "A {x} says {x.sound}.", "{x.sound}", [{"x": noun} for noun in ANIMALS if noun.sound], weight=3,
+    """, "{x:a} says {x.sound}.", "{x.sound}", [{"x": noun} for noun in ANIMALS if noun.sound], weight=3,
            follow=(*_AND_MANY, "and the {x}", "what about the {x}")),
     intent("who_says", "knows which animal makes a sound", """
         (what|which) animal (says|goes|makes) {x.sound}
@@ -120,7 +120,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         {x.sound} (which|what) animal (says that|is it)
         !(can|could) you tell me (who|which animal) says {x.sound}
         !who makes the (sound|noise) {x.sound}
-    """, "A {x} says {x.sound}.", "{x}", [{"x": noun} for noun in ANIMALS if noun.sound], weight=2,
+    """, "{x:a} says {x.sound}.", "{x}", [{"x": noun} for noun in ANIMALS if noun.sound], weight=2,
            follow=("and who says {x.sound}", "and {x.sound}", "what about {x.sound}")),
     intent("home", "knows where animals live", """
         where does {x:a} live
@@ -134,7 +134,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         where is {x:a} at home
         !(can|could) you tell me where {x:s} live
         !where do you think {x:s} live
-    """, "A {x} lives {x.home}.", "{last}", [{"x": noun, "last": noun.home.split()[-1]} for noun in ANIMALS], weight=3,
+    """, "{x:a} lives {x.home}.", "{last}", [{"x": noun, "last": noun.home.split()[-1]} for noun in ANIMALS], weight=3,
            follow=(*_AND_MANY, "and where does {x:a} live")),
     intent("diet", "knows what animals eat", """
         what does {x:a} (like to|) eat
@@ -148,7 +148,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         what is the favourite food of {x:a}
         !(can|could) you tell me what {x:s} eat
         !what do you think {x:s} eat
-    """, "A {x} eats {x.food}.", "{x.food}", [{"x": noun} for noun in ANIMALS], weight=3,
+    """, "{x:a} eats {x.food}.", "{x.food}", [{"x": noun} for noun in ANIMALS], weight=3,
            follow=(*_AND_MANY, "and what does {x:a} eat")),
     intent("who_lives", "knows which animal lives somewhere", """
         (which|what) animal lives {home}
@@ -159,7 +159,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         name an animal that lives {home}
         !(can|could) you tell me (who|which animal) lives {home}
         !what kind of animal lives {home}
-    """, "A {x} lives {home}.", "{x}", _first_by("home"), weight=2, follow=("and {home}", "and who lives {home}")),
+    """, "{x:a} lives {home}.", "{x}", _first_by("home"), weight=2, follow=("and {home}", "and who lives {home}")),
     intent("who_eats", "knows which animal eats something", """
         (which|what) animal eats {food}
         (who|what) eats {food}
@@ -169,7 +169,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         who likes to eat {food}
         !(can|could) you tell me (who|which animal) eats {food}
         !what kind of animal eats {food}
-    """, "A {x} eats {food}.", "{x}", _first_by("food"), weight=2, follow=("and who eats {food}", "and {food}")),
+    """, "{x:a} eats {food}.", "{x}", _first_by("food"), weight=2, follow=("and who eats {food}", "and {food}")),
     intent("legs", "knows how many legs animals have", """
         how many legs does {x:a} have
         how many legs do {x:s} have
@@ -181,7 +181,7 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
         does {x:a} have legs
         !(can|could) you tell me how many legs {x:s} have
         !what is the number of legs of {x:a}
-    """, "A {x} has {x.legs} legs.", "legs", [{"x": noun} for noun in ANIMALS if noun.legs], weight=3,
+    """, "{x:a} has {x.legs} legs.", "legs", [{"x": noun} for noun in ANIMALS if noun.legs], weight=3,
            follow=(*_AND_MANY, "and how many legs does {x:a} have")),
     intent("young", "knows what young animals are called", """
         what is a (young|baby|small) {x} called
@@ -245,7 +245,6 @@ ANIMAL_LIFE: tuple[Intent, ...] = (
 
 COLOURING: tuple[Intent, ...] = (
     intent("what_colour", "knows the colour of things", """
-        what colour {x:is} the {x}
         what colour {x:is} {x:a}
         what colour {x:are} {x:s}
         (which|what) colour {x:does} {x:a} have
@@ -256,12 +255,12 @@ COLOURING: tuple[Intent, ...] = (
         say the colour of {x:a}
         which colour {x:is} {x:a}
         {x:a} what colour is it
+        what colour {x:is} the {x}
         !(can|could) you tell me the colour of {x:a}
         !do you know what colour {x:a} {x:is}
     """, "{x:a} {x:is} {x.colour}.", "{x.colour}", [{"x": noun} for noun in NOUNS if noun.colour], weight=5,
            follow=(*_AND_ONE, "and what colour {x:is} {x:a}")),
     intent("is_it_coloured", "says yes or no about a colour", """
-        {x:is} the {x} {asked}
         {x:is} {x:a} {asked}
         {x:are} {x:s} {asked}
         is the colour of {x:a} {asked}
@@ -269,6 +268,7 @@ COLOURING: tuple[Intent, ...] = (
         do you know if {x:a} {x:is} {asked}
         {x:are} {x:s} (really|always|often) {asked}
         does {x:a} have the colour {asked}
+        {x:is} the {x} {asked}
         !is it true that {x:a} {x:is} {asked}
         !do you think {x:a} {x:is} {asked}
     """, "{yes}, {x:a} {x:is} {x.colour}.", "{x.colour}", _is_it_coloured_rows(), weight=4,
@@ -299,7 +299,8 @@ COLOURING: tuple[Intent, ...] = (
         !(can|could) you tell me (all the|some) colours
     """, sentence(", ".join(COLOURS)) + ".", "purple", polite=True),
     intent("mix", "knows what colours mixed give", """
-        what do (you|i|we) get when (you|i|we) mix {a} and {b}
+        what do you get when you mix {a} and {b}
+        what do i get when i mix {a} and {b}
         what colour do {a} and {b} (make|give)
         what do {a} and {b} (make|give) (together|)
         mix {a} (and|with) {b}
@@ -316,7 +317,6 @@ COLOURING: tuple[Intent, ...] = (
 
 THINGS_AROUND: tuple[Intent, ...] = (
     intent("what_for", "knows what things are for", """
-        what {x:is} the {x} used for
         what {x:is} {x:a} (used|good|) for
         what {x:are} {x:s} (used|good|) for
         what (do|can) (i|you|we|people) do with {x:a}
@@ -326,16 +326,17 @@ THINGS_AROUND: tuple[Intent, ...] = (
         do you know what {x:a} {x:is} for
         what is the use of {x:a}
         why do (people|we) have {x:a}
+        what {x:is} the {x} used for
         !(can|could) you tell me what {x:a} {x:is} for
         !what would you do with {x:a}
     """, "{x:a} {x:is} for {x.use}.", "{last}",
            [{"x": noun, "last": noun.use.split()[-1]} for noun in NOUNS if noun.use], weight=5,
            follow=(*_AND_ONE, "and what {x:is} {x:a} for")),
     intent("what_needed", "knows which thing one needs for a job", """
-        what do (i|you|we) need to {job}
+        what do i need to {job}
         what (can|should|do) i use to {job}
         how (can|do) i {job}
-        what do (i|you) {job} with
+        what do i {job} with
         i want to {job} what do i need
         tell me what i need to {job}
         do you know what i need to {job}
@@ -348,7 +349,6 @@ THINGS_AROUND: tuple[Intent, ...] = (
            weight=2.5,
            follow=("and to {job}", "and what do i need to {job}")),
     intent("where_kept", "knows where things are found", """
-        where {x:is} the {x}
         where (can|do) (i|you|we|people) find {x:a}
         where do (i|you|we|people) (keep|have|put) {x:a}
         where should i (put|look for) {x:a}
@@ -357,6 +357,7 @@ THINGS_AROUND: tuple[Intent, ...] = (
         where {x:are} {x:s}
         what is the place for {x:a}
         in what place do i find {x:a}
+        where {x:is} the {x}
         !(can|could) you tell me where i (can|) find {x:a}
         !where would you look for {x:a}
     """, "You find {x:a} {x.place}.", "{last}",
@@ -455,8 +456,11 @@ THINGS_AROUND: tuple[Intent, ...] = (
 
 PEOPLE_AND_WORDS: tuple[Intent, ...] = (
     intent("senses", "knows what the parts of the body are for", """
-        what (do|can) (i|you|we|people) do with (my|your|our|the) {x}
-        what do (i|you|we|people) use (my|your|our|the) {x} for
+        what (do|can) i do with (my|the) {x}
+        what (do|can) you do with your {x}
+        what (do|can) we do with our {x}
+        what do i use my {x} for
+        what do (people|we) use the {x} for
         what {are} (my|our|the) {x} for
         why do (i|we|people) (have|need) {a}
         tell me what (my|our|the) {x} {are} for
