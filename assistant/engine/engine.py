@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 from typing import Literal
@@ -60,7 +60,7 @@ class Sequence:
     finished: Finish | None = None
     error: Exception | None = None
     table: PageTable = field(default_factory=PageTable)
-    last_hidden: Tensor | None = None  # [hidden_size], of tokens[-1]
+    last_hidden: Tensor | None = None  # [1, hidden_size], of tokens[-1]
     reply: _Reply | None = None
     used_at: int = 0
 
@@ -85,8 +85,9 @@ class Engine:
     """Owns the KV cache and runs the model. `open`, `set_prompt`, `generate`, then `step` until nothing is active."""
 
     def __init__(self, model: Llama, config: EngineConfig) -> None:
-        """The model is used as it is: its device, its dtype (the cache takes the same)."""
+        """The model is used as it is, on its device."""
         weight = model.model.embed_tokens.weight
+        dtype = model.attention_dtype
         sizes = model.config
         self.model = model.eval()
         self.config = config
@@ -96,14 +97,14 @@ class Engine:
             sizes.head_dim,
             pages=config.pages,
             page_size=config.page_size,
-            dtype=weight.dtype,
+            dtype=dtype,
             device=weight.device,
         )
         self.tokens_computed = 0
         self.tokens_reused = 0
         self._device = weight.device
         cos, sin = model.rotary(torch.arange(config.max_context, device=weight.device))
-        self._cos, self._sin = cos.to(weight.dtype), sin.to(weight.dtype)
+        self._cos, self._sin = cos.to(dtype), sin.to(dtype)
         self._attention = paged_attention(self.cache.keys, self.cache.values, config.page_size)
         self._sequences: dict[str, Sequence] = {}
         self._steps = 0
@@ -190,15 +191,15 @@ class Engine:
         A fault in one sequence ends that one, with `finished` "error".
         """
         new_tokens: list[tuple[str, int]] = []
-        for sequence in self._replying():
-            self._say_forced(sequence, new_tokens)
+        for sequence, reply in self._replying():
+            self._say_forced(sequence, reply, new_tokens)
         work = self._reserve(schedule(self._sequences.values(), self.config.chunk_tokens))
         if work:
             self._run(work)
-        ready = [sequence for sequence in self._replying() if not sequence.pending]
-        for sequence, token in self._sample(ready):
-            self._say(sequence, token, new_tokens)
-            self._say_forced(sequence, new_tokens)
+        ready = [(sequence, reply) for sequence, reply in self._replying() if not sequence.pending]
+        for sequence, reply, token in self._sample(ready):
+            self._say(sequence, reply, token, new_tokens)
+            self._say_forced(sequence, reply, new_tokens)
         return new_tokens
 
     @property
@@ -206,8 +207,8 @@ class Engine:
         """Whether a step would do nothing."""
         return not any(sequence.active for sequence in self._sequences.values())
 
-    def _replying(self) -> list[Sequence]:
-        return [sequence for sequence in self._sequences.values() if sequence.reply is not None]
+    def _replying(self) -> list[tuple[Sequence, _Reply]]:
+        return [(sequence, sequence.reply) for sequence in self._sequences.values() if sequence.reply is not None]
 
     # schedule
 
@@ -251,7 +252,7 @@ class Engine:
             end += count
             sequence.tokens += sequence.pending[:count]
             del sequence.pending[:count]
-            sequence.last_hidden = hidden[end - 1]
+            sequence.last_hidden = hidden[end - 1 : end]
             sequence.used_at = self._steps
             self.tokens_computed += count
 
@@ -266,57 +267,56 @@ class Engine:
             places += range(past, past + count)
             spans.append(Span(sequence.table.pages, past, count))
         indices = torch.tensor([tokens, places]).to(self._device, non_blocking=True)
-        rotary = (self._cos[indices[1]], self._sin[indices[1]])
+        rotary = (self._cos.index_select(0, indices[1]), self._sin.index_select(0, indices[1]))
         return self.model.hidden(indices[0], rotary, self._attention.bind(spans))
 
     # postprocess
 
-    def _sample(self, ready: list[Sequence]) -> Iterable[tuple[Sequence, int]]:
+    def _sample(self, ready: list[tuple[Sequence, _Reply]]) -> Iterator[tuple[Sequence, _Reply, int]]:
         """The next token of each sequence. Those with the same choice of tokens share the output layer's products."""
         groups = defaultdict(list)
-        for sequence in ready:
-            groups[sequence.reply.state.allowed].append(sequence)
+        for sequence, reply in ready:
+            groups[reply.state.allowed].append((sequence, reply))
         for allowed, group in groups.items():
-            hidden = torch.stack([sequence.last_hidden for sequence in group])
-            parts = [self.model.logits(hidden, slice(ids.start, ids.stop)) for ids in allowed]
-            logits = torch.cat(parts, dim=-1).float()
-            settings = []
-            for row, sequence in enumerate(group):
-                reply = sequence.reply
-                setting = reply.sampling[reply.state.kind]
-                settings.append(setting)
+            logits = self._logits([sequence for sequence, _ in group], allowed)
+            settings = [reply.sampling[reply.state.kind] for _, reply in group]
+            for row, (setting, (_, reply)) in enumerate(zip(settings, group, strict=True)):
                 if reply.seen is not None and setting.repetition_penalty != 1:
                     seen = torch.cat([reply.seen[ids.start : ids.stop] for ids in allowed])
                     logits[row] = penalize(logits[row], seen, setting.repetition_penalty)
-            choices = choose(logits, settings, [sequence.reply.random.random() for sequence in group])
-            for sequence, choice in zip(group, choices, strict=True):
+            choices = choose(logits, settings, [reply.random.random() for _, reply in group])
+            for (sequence, reply), choice in zip(group, choices, strict=True):
                 if choice < 0:
                     self._fail(sequence, FloatingPointError("the model's output is not a number"))
                 else:
-                    yield sequence, _nth(allowed, choice)
+                    yield sequence, reply, _nth(allowed, choice)
 
-    def _say(self, sequence: Sequence, token: int, new_tokens: list[tuple[str, int]]) -> None:
+    def _logits(self, sequences: list[Sequence], allowed: tuple[range, ...]) -> Tensor:
+        """Scores [B, allowed tokens] float32 of what may follow each sequence."""
+        hidden = torch.cat([sequence.last_hidden for sequence in sequences if sequence.last_hidden is not None])
+        parts = [self.model.logits(hidden, slice(ids.start, ids.stop)) for ids in allowed]
+        return torch.cat(parts, dim=-1).float()
+
+    def _say(self, sequence: Sequence, reply: _Reply, token: int, new_tokens: list[tuple[str, int]]) -> None:
         """A token joins the reply and is to be computed next, unless it is the last."""
-        reply = sequence.reply
-        reply.state = reply.state.advance(token)
+        state = reply.state.advance(token)
         if reply.seen is not None:
             reply.seen[token] = True
         sequence.generated.append(token)
         new_tokens.append((sequence.id, token))
-        if reply.state is None:
+        full = len(sequence.tokens) + len(sequence.pending) >= self.config.max_context
+        if state is None:
             self._finish(sequence, "grammar")
-        elif (
-            len(sequence.generated) >= reply.max_tokens
-            or len(sequence.tokens) + len(sequence.pending) >= self.config.max_context
-        ):
+        elif full or len(sequence.generated) >= reply.max_tokens:
             self._finish(sequence, "length")
         else:
+            reply.state = state
             sequence.pending.append(token)
 
-    def _say_forced(self, sequence: Sequence, new_tokens: list[tuple[str, int]]) -> None:
+    def _say_forced(self, sequence: Sequence, reply: _Reply, new_tokens: list[tuple[str, int]]) -> None:
         """Tokens without alternative need no output layer, and are computed together with what comes next."""
-        while sequence.reply is not None and (token := sequence.reply.state.forced) is not None:
-            self._say(sequence, token, new_tokens)
+        while sequence.reply is reply and (token := reply.state.forced) is not None:
+            self._say(sequence, reply, token, new_tokens)
 
     # sequences
 

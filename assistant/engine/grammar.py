@@ -123,8 +123,8 @@ def reply(
     """The dialogue template's reply: [<-Ins-> transcript <-Res->] text [<sosp> speech <eosp>] <eos>.
 
     `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
-    `opening`: tokens that have to come before all that. `end`: what closes a spoken reply, by default <eos>; a text-only
-    reply may close with any of the vocabulary's ends. The limits are in tokens; a part that reaches its limit closes.
+    `opening`: tokens that have to come before all that. `end`: what closes a spoken reply, by default <eos>; a
+    text-only reply may close with any of the vocabulary's ends. The limits are in tokens; a part at its limit closes.
     """
     if speak:
         spoken = speech(vocabulary, mark(vocabulary["<eos>"] if end is None else end, None), max_speech)

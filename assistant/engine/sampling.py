@@ -3,6 +3,8 @@ top-k, top-p; so the published settings mean here what they meant there."""
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,31 +49,28 @@ def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 
 def choose(logits: Tensor, settings: Sequence[Sampling], uniforms: Sequence[float]) -> list[int]:
-    """One index in 0..R-1 for each row of logits [B, R]; -1 for a row with a NaN.
+    """One index in 0..R-1 for each row of logits [B, R]; -1 for a row that is not a number.
 
     Row b is drawn by `settings[b]` with `uniforms[b]` in [0, 1): the inverse of the cumulative distribution over
     its candidates, likeliest first. Equal logits, settings and number give an equal token, alone or in a batch.
     """
+    if all(s.temperature == 0 for s in settings):
+        best, index = logits.max(dim=-1)
+        return [-1 if math.isnan(b) else i for b, i in zip(best.tolist(), index.tolist(), strict=True)]
+
     rows = logits.shape[-1]
     widths = [1 if s.temperature == 0 else min(s.top_k or rows, rows) for s in settings]
-    if max(widths) == 1:
-        best, index = logits.max(dim=-1)
-        return index.masked_fill(best.isnan(), -1).tolist()
-
-    values, index = logits.float().topk(max(widths), dim=-1)
-    column = _column(logits, [1.0 if s.temperature == 0 else s.temperature for s in settings])
-    rank = torch.arange(values.shape[-1], device=logits.device)
-    outside = rank >= _column(logits, widths)
-    probabilities = (values / column).masked_fill(outside, -torch.inf).softmax(dim=-1)
-    cumulative = probabilities.cumsum(dim=-1)
-    if any(s.top_p < 1 for s in settings):
-        beyond = cumulative - probabilities >= _column(logits, [s.top_p for s in settings])
-        probabilities = probabilities.masked_fill(beyond, 0.0)
-        cumulative = probabilities.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    place = (cumulative <= _column(logits, uniforms) * total).sum(dim=-1, keepdim=True).clamp(max=max(widths) - 1)
-    return index.gather(-1, place).masked_fill(total.isnan(), -1).squeeze(-1).tolist()
-
-
-def _column(like: Tensor, numbers: Sequence[float]) -> Tensor:
-    return torch.tensor(numbers, device=like.device, dtype=torch.float32).unsqueeze(-1)
+    values, index = logits.topk(max(widths), dim=-1)
+    if any(s.temperature not in (0, 1) for s in settings):
+        values = values / torch.tensor([[s.temperature or 1.0] for s in settings], device=logits.device)
+    cumulative = values.softmax(dim=-1).cumsum(dim=-1)
+    chosen = []
+    for sums, tokens, width, setting, uniform in zip(
+        cumulative.tolist(), index.tolist(), widths, settings, uniforms, strict=True
+    ):
+        total, last = sums[width - 1], width - 1
+        if setting.top_p < 1:
+            last = bisect_left(sums, setting.top_p * total, hi=last)
+            total = sums[last]
+        chosen.append(-1 if math.isnan(total) else tokens[bisect_right(sums, uniform * total, hi=last)])
+    return chosen

@@ -81,61 +81,75 @@ def runs_of(pages: Sequence[int], length: int, page_size: int) -> list[slice]:
 class CpuPagedAttention:
     """Reads each run of neighbouring pages as a view, attends to it alone, and joins the results by their softmax sums.
 
-    New tokens of a chunk see each other causally and every run of the past whole, so no mask is ever made.
+    The new tokens of a chunk see each other causally and every run of the past whole, so no mask is ever made.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, page_size: int) -> None:
         self._keys, self._values = keys.unbind(), values.unbind()
+        self._views = [(_as_heads(k), _as_heads(v)) for k, v in zip(self._keys, self._values, strict=True)]
         self._page_size = page_size
 
     def bind(self, spans: Sequence[Span]) -> Attend:
         slots = torch.tensor([slot for span in spans for slot in slots_of(span, self._page_size)])
-        parts: list[tuple[slice, list[slice]]] = []
+        parts: list[tuple[int, int, list[slice]]] = []
         row = 0
         for span in spans:
             seen = span.past + (span.new == 1)  # a single token finds itself in the cache, too
-            parts.append((slice(row, row + span.new), runs_of(span.pages, seen, self._page_size)))
+            parts.append((row, span.new, runs_of(span.pages, seen, self._page_size)))
             row += span.new
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._keys[layer], self._values[layer]
-            q, k, v = q.to(keys.dtype), k.to(keys.dtype), v.to(keys.dtype)
-            keys.index_copy_(0, slots, k)
-            values.index_copy_(0, slots, v)
-            outputs = []
-            for rows, runs in parts:
-                joined = None
-                if rows.stop - rows.start > 1:
-                    joined = _partial(q[rows], k[rows], v[rows], causal=True)
-                for run in runs:
-                    part = _partial(q[rows], keys[run], values[run])
-                    joined = part if joined is None else _join(joined, part)
-                assert joined is not None
-                outputs.append(joined[0].permute(2, 1, 0, 3).flatten(1, 2))
-            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            self._keys[layer].index_copy_(0, slots, k)
+            self._values[layer].index_copy_(0, slots, v)
+            if len(parts) == 1:
+                return self._attend(layer, q, k, v, parts[0][2])
+            rows = [(q.narrow(0, row, new), k.narrow(0, row, new), v.narrow(0, row, new)) for row, new, _ in parts]
+            return torch.cat([self._attend(layer, *row, runs) for row, (_, _, runs) in zip(rows, parts, strict=True)])
 
         return attend
 
+    def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, runs: list[slice]) -> Tensor:
+        """One sequence's new tokens, q [T, heads, dim], with themselves and the runs of their past."""
+        new, heads, dim = q.shape
+        kv_heads = k.shape[1]
+        groups = heads // kv_heads
+        joined = None
+        if new == 1:  # the query heads of a key's head stand where a chunk has its tokens
+            q = q.view(1, kv_heads, groups, dim)
+        else:
+            q = q.view(new, kv_heads, groups, dim).permute(2, 1, 0, 3)
+            joined = _partial(q, _as_heads(k).expand(groups, -1, -1, -1), _as_heads(v).expand(groups, -1, -1, -1), True)
+        keys, values = self._views[layer]
+        for run in runs:
+            past_k = keys.narrow(2, run.start, run.stop - run.start)
+            past_v = values.narrow(2, run.start, run.stop - run.start)
+            if new > 1:
+                past_k, past_v = past_k.expand(groups, -1, -1, -1), past_v.expand(groups, -1, -1, -1)
+            part = _partial(q, past_k, past_v)
+            joined = part if joined is None else _join(joined, part)
+        assert joined is not None
+        out = joined[0]
+        return (out if new == 1 else out.permute(2, 1, 0, 3)).reshape(new, heads, dim)
+
+
+_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+"""The kernel behind F.scaled_dot_product_attention on the CPU; only it gives the softmax sums."""
+
+
+def _as_heads(tensor: Tensor) -> Tensor:
+    """[S, kv_heads, dim] -> [1, kv_heads, S, dim]"""
+    return tensor.transpose(0, 1).unsqueeze(0)
+
 
 def _partial(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> tuple[Tensor, Tensor]:
-    """Attention of q [T, heads, dim] to k and v [S, kv_heads, dim], with what is needed to join it to other parts.
-
-    Returns [group, kv_heads, T, dim] and the logarithms of the softmax sums [group, kv_heads, T, 1], where query head
-    kv_head * groups + group belongs to kv_head.
-    """
-    kv_heads = k.shape[1]
-    groups = q.shape[1] // kv_heads
-    q = q.unflatten(1, (kv_heads, groups)).permute(2, 1, 0, 3)
-    k = k.transpose(0, 1).expand(groups, -1, -1, -1)
-    v = v.transpose(0, 1).expand(groups, -1, -1, -1)
-    # The kernel behind F.scaled_dot_product_attention on the CPU; only it gives the softmax sums.
-    out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
-    return out, log_sum.unsqueeze(-1)
+    """Attention of q [B, kv_heads, T, dim] to k and v [B, kv_heads, S, dim], and the logarithms of its softmax sums."""
+    out, log_sums = _flash(q, k, v, 0.0, causal)
+    return out, log_sums
 
 
 def _join(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     (out_1, log_1), (out_2, log_2) = first, second
-    weight = torch.sigmoid(log_2 - log_1).to(out_1.dtype)
+    weight = torch.sigmoid(log_2 - log_1).unsqueeze(-1).to(out_1.dtype)
     return torch.lerp(out_1, out_2, weight.expand_as(out_1)), torch.logaddexp(log_1, log_2)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assistant.layers.attention import Attend, causal_attention
+from assistant.layers.linear import Linear
 from assistant.layers.rotary import apply_rotary, rotary_tables
 
 
@@ -73,9 +74,15 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
+        self._shrink = torch.tensor(size**-0.5, device="cpu")
+        self._root_eps = torch.tensor(eps**0.5, device="cpu")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        if x.is_cuda or x.dtype != torch.float32 or torch.is_grad_enabled():
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        # The same in fewer calls: on the CPU they, and not the sums, are the cost of one token.
+        norm = torch.linalg.vector_norm(x, 2, -1, True).mul_(self._shrink)
+        return (x / torch.hypot(norm, self._root_eps)).mul_(self.weight)
 
 
 def _name_parts(module: nn.Module, fused: str, parts: dict[str, int]) -> None:
@@ -106,14 +113,14 @@ class Attention(nn.Module):
         self.kv_heads = config.num_key_value_heads
         self.head_dim = config.head_dim
         q_rows, kv_rows = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        self.qkv_proj = nn.Linear(config.hidden_size, q_rows + 2 * kv_rows, bias=False)
-        self.o_proj = nn.Linear(q_rows, config.hidden_size, bias=False)
+        self.qkv_proj = Linear(config.hidden_size, q_rows + 2 * kv_rows)
+        self.o_proj = Linear(q_rows, config.hidden_size)
         _name_parts(self, "qkv_proj", {"q_proj": q_rows, "k_proj": kv_rows, "v_proj": kv_rows})
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        heads = self.qkv_proj(x).unflatten(-1, (-1, self.head_dim))
-        qk, v = heads.split((self.heads + self.kv_heads, self.kv_heads), dim=-2)
-        q, k = apply_rotary(qk, cos, sin).split((self.heads, self.kv_heads), dim=-2)
+        heads = self.qkv_proj(x).view(*x.shape[:-1], -1, self.head_dim)
+        qk, v = heads.split_with_sizes((self.heads + self.kv_heads, self.kv_heads), dim=-2)
+        q, k = apply_rotary(qk, cos, sin).split_with_sizes((self.heads, self.kv_heads), dim=-2)
         return self.o_proj(attend(self.layer, q, k, v).flatten(-2))
 
 
@@ -121,8 +128,8 @@ class MLP(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         width = config.intermediate_size
-        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * width, bias=False)
-        self.down_proj = nn.Linear(width, config.hidden_size, bias=False)
+        self.gate_up_proj = Linear(config.hidden_size, 2 * width)
+        self.down_proj = Linear(width, config.hidden_size)
         _name_parts(self, "gate_up_proj", {"gate_proj": width, "up_proj": width})
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,7 +165,7 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.model = Decoder(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size)
         self.apply(self._initialize)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
@@ -168,21 +175,6 @@ class Llama(nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> Llama:
         """An untrained model from a published config."""
         return cls(LlamaConfig.from_dict(config))
-
-    @classmethod
-    def from_state(
-        cls,
-        config: LlamaConfig,
-        state: Mapping[str, Tensor],
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> Llama:
-        """A model for inference with these weights, without making others first. RuntimeError names a key at fault."""
-        with torch.device("meta"):
-            model = cls(config)
-        state = {key: tensor.to(device, dtype) for key, tensor in state.items()}
-        model.load_state_dict(state, assign=True)
-        return model.eval().requires_grad_(False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits [..., T, vocab_size] of whole sequences of tokens [..., T] that start at position 0."""
@@ -198,10 +190,14 @@ class Llama(nn.Module):
         """
         x = self.model.embed_tokens(tokens)
         cos, sin = rotary or self.rotary(torch.arange(tokens.shape[-1], device=tokens.device))
-        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
         for block in self.model.layers:
             x = block(x, cos, sin, attend)
         return self.model.norm(x)
+
+    @property
+    def attention_dtype(self) -> torch.dtype:
+        """Of the keys and values."""
+        return self.model.layers[0].self_attn.qkv_proj.weight.dtype
 
     def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Tables [T, 1, head_dim] float32 that rotate heads [..., T, heads, head_dim] at positions [T]."""
@@ -209,9 +205,7 @@ class Llama(nn.Module):
 
     def logits(self, hidden: Tensor, rows: slice | None = None) -> Tensor:
         """Scores [..., rows] of states [..., hidden_size]: of the whole vocabulary, or of one range of it."""
-        if rows is None:
-            return self.lm_head(hidden)
-        return F.linear(hidden, self.lm_head.weight[rows])
+        return self.lm_head(hidden, rows)
 
     def _initialize(self, module: nn.Module) -> None:
         """Normal weights, smaller where a matrix writes to the residual stream (GPT-2's scaling by depth)."""

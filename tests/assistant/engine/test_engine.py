@@ -84,7 +84,7 @@ def test_logits_equal_transformers_through_prefill_and_decode(model: Llama, leng
             assert sequence.tokens == so_far
             with torch.inference_mode():
                 expected = theirs(torch.tensor([so_far])).logits[0, -1]
-                logits = model.logits(sequence.last_hidden)
+                logits = model.logits(sequence.last_hidden)[0]
             torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     assert sequence.finished == "length" and len(sequence.generated) == 12
 

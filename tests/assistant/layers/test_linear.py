@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from assistant.layers.linear import FEW, Int8Linear, Linear, quantize
+from assistant.models.llama import Llama
+
+
+@pytest.fixture
+def linear() -> Linear:
+    torch.manual_seed(1)
+    return Linear(64, 48).requires_grad_(False)
+
+
+@pytest.mark.parametrize("rows", [None, slice(5, 20)], ids=["all", "some"])
+@pytest.mark.parametrize("count", [1, 2, FEW, FEW + 1, 40])
+def test_eight_bits_are_close_whatever_the_batch(linear: Linear, count: int, rows: slice | None) -> None:
+    x = torch.randn(count, 64, generator=torch.Generator().manual_seed(2))
+    expected = linear(x, rows)
+    got = Int8Linear(linear)(x, rows)
+    assert got.dtype == torch.bfloat16 and got.shape == expected.shape
+    assert (got.float() - expected).norm() < 0.01 * expected.norm()
+
+
+def test_rounding_is_to_the_nearest_of_127_steps(linear: Linear) -> None:
+    small = Int8Linear(linear)
+    restored = small.quantized.float() * small.scales.float().unsqueeze(1)
+    assert small.quantized.dtype == torch.int8 and small.quantized.abs().max() > 120
+    assert ((restored - linear.weight).abs() <= small.scales.float().unsqueeze(1) * 1.01).all()
+    assert (restored - linear.weight).abs().mean() < small.scales.float().mean() * 0.3
+
+
+def test_a_row_of_zeros_stays_zero(linear: Linear) -> None:
+    linear.weight[3] = 0
+    assert Int8Linear(linear)(torch.ones(1, 64))[0, 3] == 0
+
+
+@torch.inference_mode()
+def test_a_quantized_model_follows_the_exact_one() -> None:
+    torch.manual_seed(3)
+    sizes = {"vocab_size": 90, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3}
+    exact = Llama.from_config(sizes | {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.1})
+    small = copy.deepcopy(exact)
+    quantize(small)
+    assert not any(isinstance(module, torch.nn.Linear) for module in small.modules())
+    assert small.attention_dtype == torch.bfloat16
+    for count in (1, 5, 30):
+        tokens = torch.arange(count)
+        hidden, expected = small.hidden(tokens), exact.hidden(tokens)
+        assert (hidden - expected).norm() < 0.03 * expected.norm()
+        assert torch.equal(small.logits(hidden, slice(10, 20)), small.logits(hidden)[:, 10:20])
