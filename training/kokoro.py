@@ -61,7 +61,7 @@ class Kokoro:
         core = openvino.Core()
 
         def compiled(name: str, precision: str):
-            options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+            options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
             return core.compile_model(core.read_model(folder / name), "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
 
         self._durations, self._sound = compiled("durations.onnx", "f32"), compiled("sound.onnx", "bf16")

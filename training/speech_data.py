@@ -1,9 +1,10 @@
 """The spoken corpus: syllabus sentences by many voices, with a phoneme for every 20 ms frame.
 
 `python -m training.speech_data PART --minutes M` speaks until M minutes of speech are there; run again, it goes on
-where it stopped. Parts: `train` (voices and mixtures that may be learned from), `reply` (reply sentences by nano's own
-voices), `development` (voices and phrasings kept out of training), `acceptance` (the reserved voices, held-out
-phrasings, whole dialogues).
+where it where it stopped. Parts: `words` (words in any order, for phonemes in many surroundings), `train` (user sentences by voices
+and mixtures that may be learned from), `reply` (every reply once, by the voice whose speech the language model learns),
+`voices` (replies by nano's other voices), `development` (voices and phrasings kept out of training), `acceptance` (the
+reserved voices, held-out phrasings, whole dialogues).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import random
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from training.kokoro import DEVELOPMENT, FRAME, RATE, RESERVED, Kokoro, frame_labels
-from training.syllabus import generate
 
 REPLY_VOICES = ("af_heart", "am_michael", "bf_emma", "bm_george")
+"""The voices that ship. The language model learns to speak from the first."""
+FREE_REPLIES = 300
+"""Replies that repeat the user's own words, which no list holds, sampled beside the listed ones."""
 SHARD = 50
 _MARGIN = 8  # frames of silence kept at most at each end
 
@@ -46,20 +50,48 @@ def _mixtures(rng: random.Random, voices: list[str]) -> dict[str, float]:
     return {first: weight, second: 1 - weight} if first != second else {first: 1.0}
 
 
-def lines(part: str, voices: list[str], seed: int) -> Iterator[Line]:
-    """Endless lines of a part of the corpus, in an order given by the seed."""
-    rng = random.Random(f"{part} {seed}")
+def replies() -> list[str]:
+    """Every listed reply and some that repeat the user's words, in an order that looks random."""
+    from training.syllabus import all_replies, generate
+
+    listed = sorted(all_replies())
+    known, free = set(listed), {}
+    for dialogue in generate(1, "train"):
+        free.update((turn.reply, None) for turn in dialogue.turns if turn.reply not in known)
+        if len(free) >= FREE_REPLIES:
+            break
+    return sorted(listed + list(free), key=lambda text: zlib.crc32(text.encode()))
+
+
+def lines(part: str, voices: list[str], shard: int, spoken: frozenset[str] = frozenset()) -> Iterator[Line]:
+    """The lines of a shard of a part of the corpus: endless, but for `reply`, which is all that is not yet spoken."""
+    from training.syllabus import generate, words
+
+    rng = random.Random(f"{part} {shard}")
     allowed = [v for v in voices if v not in RESERVED | DEVELOPMENT]
+    if part == "reply":
+        for text in replies():
+            if text not in spoken:
+                yield Line(text, {REPLY_VOICES[0]: 1.0}, 1.0, 0, 0)
+        return
+    if part == "voices":
+        sentences = replies()
+        while True:
+            yield Line(rng.choice(sentences), {rng.choice(REPLY_VOICES[1:]): 1.0}, 1.0, 0, 0)
+    if part == "words":
+        vocabulary = sorted(words())
+        while True:
+            text = " ".join(rng.choice(vocabulary) for _ in range(rng.randint(3, 7)))
+            yield Line(text, _mixtures(rng, allowed), rng.uniform(0.8, 1.25), 0, 0)
     closed = sorted(RESERVED if part == "acceptance" else DEVELOPMENT)
-    split = "train" if part in ("train", "reply") else "held_out"
-    for number, dialogue in enumerate(generate(seed, split)):
-        voice = {rng.choice(closed): 1.0}
+    for number, dialogue in enumerate(generate(shard, "train" if part == "train" else "held_out")):
+        voice = {closed[(shard + number) % len(closed)]: 1.0}
         for turn, spoken in enumerate(dialogue.turns):
-            if part == "reply":
-                yield Line(spoken.reply, {rng.choice(REPLY_VOICES): 1.0}, 1.0, number, turn)
-            elif part == "train" and spoken.user:
+            if not spoken.user:
+                continue
+            if part == "train":
                 yield Line(spoken.user, _mixtures(rng, allowed), rng.uniform(0.8, 1.25), number, turn)
-            elif spoken.user:
+            else:
                 yield Line(spoken.user, voice, 1.0, number, turn)
 
 
@@ -101,12 +133,15 @@ def make(folder: Path, part: str, minutes: float, worker: int, workers: int) -> 
         path = folder / f"{part}-{shard:05d}.npz"
         if not path.exists():
             records = []
-            for line in lines(part, kokoro.voices, shard):
+            spoken = frozenset(m["text"] for p in folder.glob(f"{part}-*.npz") for m in _meta(p))
+            for line in lines(part, kokoro.voices, shard, spoken):
                 spoken = kokoro.speak(line.text, line.voices, line.speed)
                 if spoken.phones.strip("_"):
                     records.append((line, *trimmed(spoken.speech, frame_labels(spoken))))
                 if len(records) == SHARD:
                     break
+            if not records:
+                return
             write_shard(path, records)
             print(f"{part} {done:.1f} min in all, {time.monotonic() - began:.0f} s, shard {shard}", flush=True)
         shard += workers
@@ -119,8 +154,8 @@ def _meta(path: Path) -> list[dict]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["train", "reply", "development", "acceptance"])
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("part", choices=["words", "train", "reply", "voices", "development", "acceptance"])
+    parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--folder", type=Path, default=Path("data/speech"))
     parser.add_argument("--worker", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)

@@ -1,0 +1,381 @@
+"""Nano's language model: the LLaMA that hears, answers and speaks in tokens.
+
+`vocabulary`  text pieces from the syllabus, and the added tokens in the published order
+`train`       dialogues of the syllabus with speech tokens: real ones of many voices and rooms, and ones put together
+              from real runs (`training.spoken`); `--minutes` is the budget, the learning rate follows it
+`export`      models/nano/llama.*, tokenizer.model, added_tokens.json
+
+Only what the assistant says is learned: the transcript, the reply, its speech.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from assistant.conversation import TEMPLATES, Dialogue
+from assistant.models.llama import Llama
+from assistant.tokenizers.text import TextTokenizer
+from assistant.vocabulary import MARKUP, Vocabulary
+from training import syllabus
+from training.codes import read_codes
+from training.spoken import Runs, disturbed
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 320,
+    "intermediate_size": 864,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 5,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+TEXT_PIECES = 1536
+CODES = {"image": 1024, "speech": 512, "music": 1024}
+ROW = 768
+"""Tokens of a row of a batch. Whole dialogues are packed into rows; longer ones lose their oldest turns."""
+IGNORE = -100
+KEPT_BACK = 30_000
+"""Held-out sentences that are looked for among the recordings."""
+
+
+def make_vocabulary(folder: Path) -> None:
+    """Write tokenizer.model and added_tokens.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sentences = [template.system for template in TEMPLATES.values()]
+    sentences += ["Please recognize the voice command and give reply and voice", "[Human]: \n"] * 20
+    for number, dialogue in enumerate(syllabus.generate(0, "train")):
+        for turn in dialogue.turns:
+            sentences += [turn.heard, turn.reply]
+        if number == 30_000:
+            break
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([s for s in sentences if s]),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=TEXT_PIECES,
+        model_type="bpe",
+        byte_fallback=True,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        minloglevel=2,
+    )
+    (folder / "tokenizer.vocab").unlink()
+    names = ["[Human]", "[MMGPT]", "<eoh>", "<eos>"]
+    for modality, count in CODES.items():
+        markup = MARKUP[modality]
+        names += [*(markup.code(k) for k in range(count)), markup.start, markup.end]
+    names += ["<eom>", "[AnyGPT]", "<-Res->", "<-Ins->"]
+    table = {name: TEXT_PIECES + k for k, name in enumerate(names)}
+    (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Example:
+    """Tokens of a dialogue and which of them are learned."""
+
+    tokens: list[int]
+    learned: list[bool]
+
+
+class Dialogues:
+    """Endless training examples. Owns the spoken corpus in tokens."""
+
+    def __init__(self, folder: Path, model: Path, seed: int, split: syllabus.Split = "train") -> None:
+        tokenizer = TextTokenizer.load(model)
+        self.words = Vocabulary.load(model, TEXT_PIECES)
+        self.dialogue = Dialogue(tokenizer, self.words)
+        self.rng = random.Random(seed)
+        self.seed, self.split = seed, split
+        self.heard: dict[str, list[list[int]]] = {}
+        heard, spoken = [], []
+        kept_back = set(islice(syllabus.user_sentences("held_out"), KEPT_BACK))
+        for part in ("words", "train"):
+            for name in (part, f"{part}-augmented"):
+                for record, codes in read_codes(folder, name):
+                    if record["text"] in kept_back:  # spoken before the syllabus held it out
+                        continue
+                    self.heard.setdefault(record["text"], []).append(codes[0].tolist())
+                    heard.append((codes[0], record["labels"]))
+        self.said: dict[str, list[int]] = {}
+        for record, codes in read_codes(folder, "reply"):
+            self.said[record["text"]] = _without_margins(codes[0], record["labels"])
+            spoken.append((codes[0], record["labels"]))
+        self.ears, self.mouth = Runs(heard), Runs(spoken)
+        self.drills = [text for text in self.heard]
+        print(f"{len(self.heard)} user sentences in {len(heard)} recordings, {len(self.said)} spoken replies", flush=True)
+
+    def __iter__(self) -> Iterator[Example]:
+        for dialogue in syllabus.generate(self.seed, self.split):
+            yield self.example(dialogue)
+            if self.rng.random() < 0.12:
+                yield self.drill()
+
+    def example(self, dialogue: syllabus.Dialogue) -> Example:
+        parts: list[Example] = []
+        typed = self.rng.random() < 0.08
+        for index, turn in enumerate(dialogue.turns):
+            last = index == len(dialogue.turns) - 1
+            compact = typed or (not last and self.rng.random() < 0.4)
+            codes = None if compact and turn.heard else self.user_speech(turn.user)
+            user = self.dialogue.user_turn_tokens(codes, turn.heard if codes is None else "")
+            silent = compact and (not last or self.rng.random() < 0.5)
+            speech = None if silent else self.reply_speech(turn.reply)
+            reply = self.dialogue.assistant_turn_tokens(None if codes is None else turn.heard, turn.reply, speech)
+            parts.append(Example(user + reply, [False] * len(user) + [True] * len(reply)))
+        return self._joined(parts)
+
+    def drill(self) -> Example:
+        """Words in any order: to be heard right, and not to be understood."""
+        text = self.rng.choice(self.drills)
+        user = self.dialogue.user_turn_tokens(self.user_speech(text))
+        reply = self.dialogue.assistant_turn_tokens(text, "", None)
+        keep = reply.index(self.words.reply_mark) + 1
+        return self._joined([Example(user + reply[:keep], [False] * len(user) + [True] * keep)])
+
+    def user_speech(self, text: str) -> list[int]:
+        rng = self.rng
+        if not text:
+            return self.ears.silence(rng, rng.randint(10, 70))
+        recordings = self.heard.get(text)
+        if recordings and rng.random() < 0.6:
+            tokens = list(rng.choice(recordings))
+        else:
+            accent = "us" if rng.random() < 0.7 else "gb"
+            tokens = self.ears.speak(rng, text, accent)
+            tokens = [*self.ears.silence(rng, rng.randint(2, 22)), *tokens, *self.ears.silence(rng, rng.randint(4, 28))]
+        return disturbed(rng, tokens, CODES["speech"], rng.choice([0.0, 0.01, 0.03]))
+
+    def reply_speech(self, text: str) -> list[int]:
+        said = self.said.get(text)
+        if said is None:
+            spoken = self.mouth.speak(random.Random(text), text, "us", pause=0.0)
+            said = self.said[text] = [*self.mouth.silence(self.rng, 2), *spoken, *self.mouth.silence(self.rng, 4)]
+        return said
+
+    def _joined(self, parts: list[Example]) -> Example:
+        system = self.dialogue.system_tokens()
+        while len(parts) > 1 and len(system) + sum(len(p.tokens) for p in parts) > ROW:
+            parts = parts[1:]
+        tokens = system + [t for p in parts for t in p.tokens]
+        learned = [False] * len(system) + [x for p in parts for x in p.learned]
+        return Example(tokens[:ROW], learned[:ROW])
+
+
+def _without_margins(codes: np.ndarray, labels: str) -> list[int]:
+    """A reply starts at once: two frames of silence before it, four after."""
+    voiced = [k for k, phone in enumerate(labels) if phone != "_"]
+    return codes[max(0, voiced[0] - 2) : voiced[-1] + 5].tolist()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed dialogues, [B, ROW] each: tokens, what follows (IGNORE where it is not learned), which dialogue."""
+
+    inputs: Tensor
+    targets: Tensor
+    documents: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.inputs.to(device), self.targets.to(device), self.documents.to(device))
+
+
+def batches(examples: Iterator[Example], rows: int) -> Iterator[Batch]:
+    """Batches of one shape, so that training is compiled once. A dialogue goes to the fullest row that has room for it."""
+    waiting: list[Example] = []
+    while True:
+        waiting += [next(examples) for _ in range(8 * rows - len(waiting))]
+        packed: list[list[Example]] = [[] for _ in range(rows)]
+        room = [ROW] * rows
+        left = []
+        for example in waiting:
+            fitting = [k for k in range(rows) if room[k] >= len(example.tokens)]
+            if not fitting:
+                left.append(example)
+                continue
+            row = min(fitting, key=room.__getitem__)
+            packed[row].append(example)
+            room[row] -= len(example.tokens)
+        waiting = left
+        yield _packed(packed)
+
+
+def _packed(rows: list[list[Example]]) -> Batch:
+    inputs, documents = torch.zeros(len(rows), ROW, dtype=torch.long), torch.full((len(rows), ROW), -1)
+    targets = torch.full((len(rows), ROW), IGNORE)
+    for r, row in enumerate(rows):
+        start = 0
+        for number, example in enumerate(row):
+            tokens, learned = torch.tensor(example.tokens), torch.tensor(example.learned)
+            end = start + len(tokens)
+            inputs[r, start:end], documents[r, start:end] = tokens, number
+            targets[r, start : end - 1] = torch.where(learned[1:], tokens[1:], IGNORE)
+            start = end
+    return Batch(inputs, targets, documents)
+
+
+def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
+    """States of packed rows, every dialogue seeing itself alone. Plain products: on a CPU their gradients are faster."""
+    row = inputs.shape[1]
+    same = documents[:, :, None] == documents[:, None, :]
+    visible = same & torch.ones(row, row, dtype=torch.bool, device=inputs.device).tril()
+    bias = torch.where(visible, 0.0, -1e4).to(model.lm_head.weight.dtype).unsqueeze(1)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.transpose(-3, -2) for x in (q, k, v))
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + bias
+        return torch.matmul(scores.softmax(-1), v).transpose(-3, -2)
+
+    return model.hidden(inputs, attend=attend)
+
+
+def losses(model: Llama, hidden: Tensor, batch: Batch, words: Vocabulary) -> tuple[Tensor, dict[str, float]]:
+    """Mean loss of the learned tokens (speech at a lower weight: there is much of it), and accuracy by kind."""
+    where = batch.targets != IGNORE
+    wanted = batch.targets[where]
+    scores = model.logits(hidden[where]).float()
+    speech = (wanted >= words.speech.tokens.start) & (wanted < words.speech.tokens.stop)
+    weight = torch.where(speech, 0.5, 1.5)
+    loss = (F.cross_entropy(scores, wanted, reduction="none") * weight).sum() / weight.sum()
+    right = scores.argmax(-1) == wanted
+    return loss, {"text": float(right[~speech].float().mean()), "speech": float(right[speech].float().mean())}
+
+
+def train(options: argparse.Namespace) -> None:
+    torch.manual_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    run: Path = options.run
+    checkpoint = run / "model.pt"
+    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
+    spent, step = state.get("seconds", 0.0), state.get("step", 0)
+    dialogues = Dialogues(options.codes, run, seed=options.seed * 1000 + step)
+    held_out = Dialogues.__new__(Dialogues)
+    held_out.__dict__ = {**dialogues.__dict__, "split": "held_out", "rng": random.Random(7), "seed": 7}
+    config = {**CONFIG, "vocab_size": dialogues.words.size, "torch_dtype": "float16"}
+    (run / "config.json").write_text(json.dumps(config, indent=1))
+    masters = Llama.from_config(config).to(device)
+    if state:
+        masters.load_state_dict(state["model"])
+    model = copy.deepcopy(masters).bfloat16()  # computes; the masters keep what bfloat16 would round away
+    pairs = list(zip(masters.parameters(), model.parameters(), strict=True))
+    inside = {id(p) for n, p in masters.named_parameters() if p.ndim == 2 and "layers" in n}
+    optimizers = [
+        torch.optim.Muon(
+            [p for p in masters.parameters() if id(p) in inside],
+            lr=options.rate,
+            weight_decay=0.05,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(
+            [p for p in masters.parameters() if id(p) not in inside], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0
+        ),
+    ]
+    for optimizer, saved in zip(optimizers, state.get("optimizers", []), strict=False):
+        optimizer.load_state_dict(saved)
+    hidden_of = torch.compile(packed_hidden, dynamic=False)
+    check = [b.to(device) for _, b in zip(range(4), batches(iter(held_out), options.rows), strict=False)]
+    ahead = ThreadPoolExecutor(1)
+    stream = batches(iter(dialogues), options.rows)
+    following = ahead.submit(next, stream)
+    total, began, recent, seen = options.minutes * 60, time.monotonic(), [], state.get("tokens", 0)
+    while (elapsed := spent + time.monotonic() - began) < total:
+        rate = options.rate * min(1.0, (step + 1) / 100, max(0.02, (1 - elapsed / total) / options.decay))
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+        batch, following = following.result().to(device), ahead.submit(next, stream)
+        loss, right = losses(model, hidden_of(model, batch.inputs, batch.documents), batch, dialogues.words)
+        loss.backward()
+        for master, used in pairs:
+            master.grad, used.grad = used.grad.float(), None
+        torch.nn.utils.clip_grad_norm_(masters.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            for master, used in pairs:
+                used.copy_(master)
+        step, seen = step + 1, seen + int((batch.documents >= 0).sum())
+        recent.append((float(loss.detach()), right["text"], right["speech"]))
+        if step % 50 == 0:
+            mean = np.nanmean(recent[-50:], 0)
+            print(
+                f"step {step} loss {mean[0]:.3f} text {mean[1]:.3f} speech {mean[2]:.3f} "
+                f"{seen / 1e6:.2f} M tokens {elapsed:.0f} s rate {rate:.5f}",
+                flush=True,
+            )
+        if step % 250 == 0:
+            save(checkpoint, masters, optimizers, step, seen, spent + time.monotonic() - began)
+            with torch.no_grad():
+                found = [losses(model, packed_hidden(model, b.inputs, b.documents), b, dialogues.words) for b in check]
+            mean = {k: np.mean([f[1][k] for f in found]) for k in ("text", "speech")}
+            print(f"  held out: text {mean['text']:.3f} speech {mean['speech']:.3f}", flush=True)
+    save(checkpoint, masters, optimizers, step, seen, total)
+
+
+def save(path: Path, model: Llama, optimizers: list, step: int, tokens: int, seconds: float) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "step": step,
+        "tokens": tokens,
+        "seconds": seconds,
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").rename(path)
+
+
+def export(options: argparse.Namespace) -> None:
+    from safetensors.torch import save_file
+
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    weights = torch.load(options.run / "model.pt", weights_only=True)["model"]
+    save_file({k: v.half().contiguous() for k, v in weights.items()}, out / "llama.safetensors")
+    for source, target in (("config.json", "llama.json"), ("tokenizer.model",) * 2, ("added_tokens.json",) * 2):
+        (out / target).write_bytes((options.run / source).read_bytes())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=["vocabulary", "train", "export"])
+    parser.add_argument("--run", type=Path, default=Path("runs/language_model"))
+    parser.add_argument("--codes", type=Path, default=Path("data/codes"))
+    parser.add_argument("--out", type=Path, default=Path("models/nano"))
+    parser.add_argument("--minutes", type=float, default=70)
+    parser.add_argument("--rows", type=int, default=8, help="rows of a batch")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--decay", type=float, default=0.4, help="share of the budget over which the rate falls to 0")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    {"vocabulary": lambda o: make_vocabulary(o.run), "train": train, "export": export}[options.step](options)
+
+
+if __name__ == "__main__":
+    main()
