@@ -123,9 +123,9 @@ class AnyGPTResponder:
     ):
         """With a seed, the same requests in the same order get the same replies."""
         self.voices = tuple(mouth.voices)
-        self._engine, self._tokenizer, self._vocabulary, self._dialogue = llm, tokenizer, vocabulary, dialogue
-        self._ears, self._mouth, self._generation = ears, mouth, generation
-        self._sampling: dict[Kind, Sampling] = {
+        self.engine, self.tokenizer, self.vocabulary, self.dialogue = llm, tokenizer, vocabulary, dialogue
+        self.ears, self.mouth, self._generation = ears, mouth, generation
+        self.sampling: dict[Kind, Sampling] = {
             "text": _sampling(generation.text),
             "speech": _sampling(generation.speech),
         }
@@ -180,15 +180,15 @@ class AnyGPTResponder:
         """Go once through all that a spoken answer needs, so that the first user does not wait for first-time costs."""
         noise = np.random.default_rng(0).normal(0, 0.1, 2 * SPEECH_RATE).astype(np.float32)
         self.submit(Request("warm-up", "warm-up", (Turn("user", speech=noise),)))
-        stream = self._mouth.open(self.voices[0])
-        stream.feed([0] * self._mouth.max_chunk_frames)
+        stream = self.mouth.open(self.voices[0])
+        stream.feed([0] * self.mouth.max_chunk_frames)
         stream.end()
         for _ in range(32):
             for output in self.step():
                 if isinstance(output, Failed):
                     raise RuntimeError(f"the model set cannot answer: {output.message}")
         while not stream.finished:
-            self._mouth.speak(stream)
+            self.mouth.speak(stream)
         self.close_session("warm-up")
         self.step()
 
@@ -237,7 +237,7 @@ class AnyGPTResponder:
         for session_id in self._closing:
             sequence = self._sequences.pop(session_id, None)
             if sequence is not None:
-                self._engine.close(sequence)
+                self.engine.close(sequence)
         self._closing.clear()
 
     def _start_next(self) -> None:
@@ -250,7 +250,7 @@ class AnyGPTResponder:
                 return
 
     def _decode(self) -> None:
-        for session_id, token in self._engine.step():
+        for session_id, token in self.engine.step():
             response = self._running.get(session_id)
             if response is not None and not response.cut:
                 with self._work_of(response):
@@ -267,7 +267,7 @@ class AnyGPTResponder:
         if ahead_s > COMFORTABLY_AHEAD_S and any(r.sounds_since is None for r in self._running.values()):
             return
         with self._work_of(response):
-            pcm = self._mouth.speak(stream)
+            pcm = self.mouth.speak(stream)
             if len(pcm):
                 self._passed(response, "first_chunk")
                 if response.sounds_since is None:
@@ -295,10 +295,10 @@ class AnyGPTResponder:
 
     def _start(self, response: _Response) -> None:
         """Hear, write the prompt, and begin to decode."""
-        request, words = response.request, self._vocabulary
+        request, words = response.request, self.vocabulary
         if request.voice and request.voice not in self.voices:
             raise Refused("unknown_voice", f"There is no voice {request.voice!r}; there are {', '.join(self.voices)}.")
-        system = self._dialogue.system_tokens(request.instructions)
+        system = self.dialogue.system_tokens(request.instructions)
         turns = self._turn_tokens(request.turns)
         if request.turns and request.turns[-1].role == "user":
             response.user_tokens = tuple(turns[-1])
@@ -308,20 +308,20 @@ class AnyGPTResponder:
             self._finish(response, "completed")
             return
         response.part = "opening" if heard else "text"
-        response.words = TextStream(self._tokenizer)
+        response.words = TextStream(self.tokenizer)
         prompt = [*system, *self._within_context(len(system), turns, self._reserve(heard, request))]
         response.audio_in = sum(token in words.speech.tokens for token in prompt)
         response.text_in = len(prompt) - response.audio_in
         response.sequence = self._sequence(request.session_id)
-        response.cached = self._engine.set_prompt(response.sequence, prompt)
+        response.cached = self.engine.set_prompt(response.sequence, prompt)
         state, seed = self._grammar(request, heard), self._random.getrandbits(32)
-        self._engine.generate(response.sequence, state, self._sampling, self._room, seed)
+        self.engine.generate(response.sequence, state, self.sampling, self._room, seed)
 
     def _grammar(self, request: Request, heard: bool) -> grammar.GrammarState:
-        words, text, speech = self._vocabulary, self._generation.text.max_tokens, self._generation.speech.max_tokens
+        words, text, speech = self.vocabulary, self._generation.text.max_tokens, self._generation.speech.max_tokens
         before_transcript: list[int] = []
         if heard:
-            turn = self._dialogue.assistant_turn_tokens("", "")
+            turn = self.dialogue.assistant_turn_tokens("", "")
             before_transcript = turn[: turn.index(words.transcript_mark)]
         if request.transcript_only:
             return grammar.transcript(words, opening=before_transcript, max_transcript=text)
@@ -330,7 +330,7 @@ class AnyGPTResponder:
             heard=heard,
             speak=request.speak,
             opening=before_transcript,
-            end=self._dialogue.reply_end,
+            end=self.dialogue.reply_end,
             max_transcript=text,
             max_text=text,
             max_speech=speech,
@@ -338,7 +338,7 @@ class AnyGPTResponder:
 
     def _take(self, response: _Response, token: int) -> None:
         """One more token of the reply."""
-        words, request, sequence = self._vocabulary, response.request, response.sequence
+        words, request, sequence = self.vocabulary, response.request, response.sequence
         assert sequence is not None
         if response.part == "opening":
             if token == words.transcript_mark:
@@ -358,13 +358,13 @@ class AnyGPTResponder:
         else:
             self._close_part(response)
             if token == words.reply_mark and not request.transcript_only:
-                response.part, response.words = "text", TextStream(self._tokenizer)
+                response.part, response.words = "text", TextStream(self.tokenizer)
             elif token == words.speech.start:
-                response.part, response.speech = "speech", self._mouth.open(request.voice or self.voices[0])
+                response.part, response.speech = "speech", self.mouth.open(request.voice or self.voices[0])
         limit = request.max_output_tokens
         if limit is not None and response.text_out + response.audio_out >= limit and sequence.finished is None:
             response.cut = True
-            self._engine.stop(sequence)
+            self.engine.stop(sequence)
 
     def _close_part(self, response: _Response) -> None:
         """The part that its tokens belonged to is over: send what was held back."""
@@ -390,7 +390,7 @@ class AnyGPTResponder:
 
     def _finish(self, response: _Response, reason: Reason) -> None:
         if response.sequence is not None:
-            self._engine.stop(response.sequence)
+            self.engine.stop(response.sequence)
         self._passed(response, "done")
         finished = Finished(
             response.id,
@@ -408,10 +408,10 @@ class AnyGPTResponder:
         """The assistant's turn as the next prompt will hold it, wherever it was cut off; none if nothing was said."""
         if response.sequence is None or not response.sequence.generated or response.request.transcript_only:
             return ()
-        words, tokens = self._vocabulary, list(response.sequence.generated)
+        words, tokens = self.vocabulary, list(response.sequence.generated)
         if words.transcript_mark in tokens and words.reply_mark not in tokens:
             tokens.append(words.reply_mark)
-        return tuple(self._dialogue.close(tokens))
+        return tuple(self.dialogue.close(tokens))
 
     # ---- the prompt
 
@@ -428,28 +428,28 @@ class AnyGPTResponder:
             written.append(list(turn.tokens) or self._write(turn, before, asked=turn is turns[-1]))
             before = turn
         if before.role == "assistant":
-            written.append(self._dialogue.user_turn_tokens())
+            written.append(self.dialogue.user_turn_tokens())
         return written
 
     def _silence(self, beside: str) -> list[int]:
         """An empty turn of the other side."""
-        return self._dialogue.user_turn_tokens() if beside == "assistant" else self._dialogue.close([])
+        return self.dialogue.user_turn_tokens() if beside == "assistant" else self.dialogue.close([])
 
     def _write(self, turn: Turn, before: Turn, asked: bool) -> list[int]:
         """A turn that no tokens are known of. What is asked now must be heard; of the past the text is enough."""
-        words = self._vocabulary
+        words = self.vocabulary
         if turn.role == "assistant":
             spoken_to = before.role == "user" and (before.speech is not None or words.speech.start in before.tokens)
             transcript = before.text if spoken_to else None
-            return self._dialogue.assistant_turn_tokens(transcript, turn.text)
+            return self.dialogue.assistant_turn_tokens(transcript, turn.text)
         longest = self._room // 2
-        too_long = turn.speech is not None and self._ears.frames(len(turn.speech)) > longest
+        too_long = turn.speech is not None and self.ears.frames(len(turn.speech)) > longest
         if too_long and asked:
-            seconds = longest * self._ears.frame_samples // SPEECH_RATE
+            seconds = longest * self.ears.frame_samples // SPEECH_RATE
             raise Refused("input_too_long", f"That was too long to understand at once: at most {seconds} seconds.")
         if turn.speech is None or too_long:
-            return self._dialogue.user_turn_tokens(text=turn.text)
-        return self._dialogue.user_turn_tokens(self._ears.listen(turn.speech))
+            return self.dialogue.user_turn_tokens(text=turn.text)
+        return self.dialogue.user_turn_tokens(self.ears.listen(turn.speech))
 
     def _within_context(self, system: int, turns: list[list[int]], reserve: int) -> Iterator[int]:
         """The tokens of the latest turns that leave room for the system line and the reply.
@@ -478,7 +478,7 @@ class AnyGPTResponder:
 
     @property
     def _room(self) -> int:
-        return self._engine.config.max_context
+        return self.engine.config.max_context
 
     # ---- bookkeeping
 
@@ -487,7 +487,7 @@ class AnyGPTResponder:
 
     def _sequence(self, session_id: str) -> engine.Sequence:
         if session_id not in self._sequences:
-            self._sequences[session_id] = self._engine.open(session_id)
+            self._sequences[session_id] = self.engine.open(session_id)
         return self._sequences[session_id]
 
     def _forget(self, response: _Response) -> None:
@@ -512,7 +512,7 @@ class AnyGPTResponder:
 
     def _fail(self, response: _Response, code: str, sentence: str) -> None:
         if response.sequence is not None:
-            self._engine.stop(response.sequence)
+            self.engine.stop(response.sequence)
         self._forget(response)
         self._outputs.append(Failed(response.id, code, sentence))
 

@@ -5,8 +5,6 @@ That of `script` is a chain in which each token has one successor, so what it wi
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-from assistant.checkpoints import MODEL_SET
 from assistant.conversation import Dialogue
 from assistant.decoders.speech import FORESIGHT_FRAMES
 from assistant.models.llama import Llama, LlamaConfig
-from assistant.models.soundstorm import SoundStorm
-from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.responder import ANSWER_WITHIN_S, COMFORTABLY_AHEAD_S, AnyGPTResponder
 from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import Vocabulary
@@ -38,40 +32,13 @@ from streaming.types import (
     TranscriptDone,
     Turn,
 )
+from tests.assistant.tiny import LLAMA, WIDTH, babbling, write_model_set
 
 HEARD, REPLY = "who are you?", "sky😀naïve old mill"
 SPOKEN = [3, 7, 1, 15, 8, 2, 9, 0, 12, 5, 11, 4, 6, 10, 13, 14]
 FIRST_CHUNK = 6
 CONTEXT = 512
 HOP = 320
-CODEC = {
-    "n_filters": 2,
-    "strides": [8, 5, 4, 2],
-    "dimension": 8,
-    "semantic_dimension": 8,
-    "bidirectional": True,
-    "dilation_base": 2,
-    "residual_kernel_size": 3,
-    "n_residual_layers": 1,
-    "lstm_layers": 1,
-    "activation": "ELU",
-    "codebook_size": 16,
-    "n_q": 3,
-    "sample_rate": 16_000,
-}
-SOUNDSTORM = {
-    "codebook_size": 16,
-    "num_quantizers": 2,
-    "dim": 16,
-    "depth": 1,
-    "heads": 2,
-    "dim_head": 8,
-    "num_semantic_token_ids": 16,
-    "ff_mult": 2,
-    "conv_expansion_factor": 2,
-    "conv_kernel_size": 5,
-}
-WIDTH = 64
 
 
 def chain(vocabulary: Vocabulary, scripts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -91,25 +58,6 @@ def chain(vocabulary: Vocabulary, scripts: Sequence[Sequence[int]]) -> dict[str,
     for token, following in successors.items():
         head[following] += embedding[token]
     return weights | {"model.embed_tokens.weight": embedding, "lm_head.weight": head}
-
-
-LLAMA = {"hidden_size": WIDTH, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-
-
-def write_model_set(folder: Path, tokenizer_folder: Path, llama: dict[str, torch.Tensor], vocabulary_size: int) -> None:
-    torch.manual_seed(6)
-    for name, value in {"speech_tokenizer": CODEC, "soundstorm": SOUNDSTORM}.items():
-        (folder / f"{name}.json").write_text(json.dumps(value))
-    (folder / "llama.json").write_text(json.dumps(LLAMA | {"vocab_size": vocabulary_size}))
-    save_file(SpeechTokenizer.from_config(CODEC).state_dict(), folder / "speech_tokenizer.safetensors")
-    save_file(SoundStorm.from_config(SOUNDSTORM).state_dict(), folder / "soundstorm.safetensors")
-    save_file({name: weight.contiguous() for name, weight in llama.items()}, folder / "llama.safetensors")
-    voices = {name: torch.randint(16, (9, CODEC["n_q"])) for name in ("ann", "bob")}
-    save_file(voices, folder / "voices.safetensors")
-    for name in ("tokenizer.model", "added_tokens.json"):
-        (folder / name).write_bytes((tokenizer_folder / name).read_bytes())
-    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in MODEL_SET]
-    (folder / "MANIFEST").write_text("\n".join(sums))
 
 
 @dataclass
@@ -192,7 +140,7 @@ def house(folder: Path, **generation: object) -> House:
     responder = AnyGPTResponder.from_configuration(configuration, seed=0)
     clock = Clock()
     responder._clock = clock
-    return House(responder, responder._dialogue, clock)
+    return House(responder, responder.dialogue, clock)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +153,7 @@ def script_house(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Pat
     spoken, typed = scripted(dialogue, heard=True), scripted(dialogue, heard=False)
     scripts = [spoken[spoken.index(vocabulary.transcript_mark) :], [asked_in_writing, typed[0]]]
     folder = tmp_path_factory.mktemp("script")
-    write_model_set(folder, tokenizer_folder, chain(vocabulary, scripts), vocabulary.size)
+    write_model_set(folder, tokenizer_folder, chain(vocabulary, scripts))
     return house(folder)
 
 
@@ -223,10 +171,8 @@ def babble_house(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Pat
     """Random weights: every part of a reply runs until its limit, or ends by chance."""
     tokenizer = TextTokenizer.load(tokenizer_folder)
     vocabulary = Vocabulary.load(tokenizer_folder, tokenizer.text_size)
-    torch.manual_seed(9)
-    sizes = LLAMA | {"vocab_size": vocabulary.size, "initializer_range": 0.3}
     folder = tmp_path_factory.mktemp("babble")
-    write_model_set(folder, tokenizer_folder, Llama.from_config(sizes).state_dict(), vocabulary.size)
+    write_model_set(folder, tokenizer_folder, babbling(vocabulary))
     return house(folder, text={"max_tokens": 8})
 
 
@@ -266,7 +212,7 @@ def test_a_spoken_question_is_heard_answered_and_spoken(script: House) -> None:
 def test_the_tokens_are_those_of_the_dialogue(script: House) -> None:
     pcm = utterance()
     last = finished(script.ask(Turn("user", speech=pcm)))
-    codes = script.responder._ears.listen(pcm)
+    codes = script.responder.ears.listen(pcm)
     assert len(codes) == 25
     assert list(last.user_tokens) == script.dialogue.user_turn_tokens(codes)
     assert list(last.assistant_tokens) == scripted(script.dialogue, heard=True)
@@ -311,7 +257,7 @@ def test_a_text_only_reply_has_no_sound(babble: House, turn: Turn) -> None:
     last = finished(outputs)
     assert not len(sound(outputs)) and last.usage.audio_out == 0
     assert last.text == joined(outputs, TextDelta) != ""
-    assert babble.responder._vocabulary.speech.start not in last.assistant_tokens
+    assert babble.responder.vocabulary.speech.start not in last.assistant_tokens
 
 
 def test_a_transcript_alone_stops_there(script: House) -> None:
@@ -345,7 +291,7 @@ def test_a_reply_cut_off_anywhere_leaves_a_history_to_go_on_from(anyone: House, 
     if last.reason == "completed":
         return
     assert last.reason == "cancelled" and joined(outputs, TextDelta) == last.text
-    tokens, words = list(last.assistant_tokens), anyone.responder._vocabulary
+    tokens, words = list(last.assistant_tokens), anyone.responder.vocabulary
     if tokens:
         marks = "".join(
             {words.transcript_mark: "I", words.reply_mark: "R", words.speech.start: "(", words.speech.end: ")"}.get(
@@ -435,7 +381,7 @@ def test_turns_need_not_alternate(babble: House) -> None:
 
 def test_an_answer_known_by_its_words_alone_goes_with_what_was_heard(script: House) -> None:
     dialogue = script.dialogue
-    codes = script.responder._ears.listen(utterance())
+    codes = script.responder.ears.listen(utterance())
     question = Turn("user", "hello", tokens=tuple(dialogue.user_turn_tokens(codes)))
     written = script.responder._turn_tokens((question, Turn("assistant", "the river"), Turn("user", "yes")))
     assert written[1] == dialogue.assistant_turn_tokens("hello", "the river")
@@ -479,7 +425,7 @@ def test_a_fault_ends_its_own_response_alone(script: House, caplog: pytest.LogCa
 
 
 def test_a_fault_while_speaking_ends_its_own_response_alone(script: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    mouth = script.responder._mouth
+    mouth = script.responder.mouth
     monkeypatch.setitem(mouth.voices, "bob", torch.full((9, 3), 99))
     turns = (Turn("user", speech=utterance()),)
     outputs = script.run(Request("a", "fine", turns), Request("b", "broken", turns, voice="bob"))

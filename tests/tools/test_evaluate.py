@@ -228,3 +228,25 @@ def test_a_manifest_that_cannot_be_used_is_refused_with_its_line(tmp_path: Path,
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "none.jsonl"), "--json", str(tmp_path / "out.json")]) == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_the_command_runs_a_model_set(
+    tmp_path: Path, question: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = manifest(
+        tmp_path,
+        {"id": "a", "turns": [{"speech": str(question), "expect_heard": "one"}, {"text": "and?"}]},
+        {"id": "b", "turns": [{"text": "hello", "expect_output": "speech"}]},
+    )
+    out = tmp_path / "reports" / "out.json"
+    arguments = [str(path), "--config", str(tiny_config), "--json", str(out), "--feedback", "--sessions", "2"]
+    assert main(arguments) == 0
+    report = json.loads(out.read_text("utf-8"))
+    heard, typed = report["rows"][0]["turns"]
+    assert heard["heard_wer"] is not None and typed["heard"] is None
+    assert report["summary"]["expected_outputs"] == 1.0
+    with wave.open(report["rows"][1]["turns"][0]["outputs"][0]["file"]) as sound:
+        assert sound.getnframes() % 320 == 0 and sound.getnframes() > 0
+    assert "own speech wrong" in capsys.readouterr().out
+    assert main([*arguments, "--voice", "nobody"]) == 2
+    assert "there are ann, bob" in capsys.readouterr().err
