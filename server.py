@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from streaming.events import Limits
 from streaming.settings import SessionSettings, TurnDetection
 from streaming.transports.webrtc import Calls
 from streaming.transports.websocket import LingeringProtocol
+from streaming.vad import SpeechProbability
 from streaming.worker import Worker, WorkerError
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 PAGE = ROOT / "web_client"
 
 _SHUTDOWN_S = 3
+_BACKLOG = 128
 
 
 class CannotStart(Exception):
@@ -63,18 +66,29 @@ def make_responder(configuration: Configuration) -> Responder:
 async def serve(configuration: Configuration) -> None:
     """Serve until a signal ends it. Raises CannotStart."""
     began = time.monotonic()
-    listening = _bind(configuration.server.host, configuration.server.port)
     worker = Worker(functools.partial(make_responder, configuration))
-    try:
-        vad_model = silero.load()
-        await worker.start()
-    except (WorkerError, silero.SileroMissing) as reason:
-        raise CannotStart(str(reason)) from None
+    with _listen(configuration.server.host, configuration.server.port) as listening:
+        try:
+            vad_model = silero.load()
+            await worker.start()
+        except (WorkerError, silero.SileroMissing) as reason:
+            raise CannotStart(str(reason)) from None
+        try:
+            await _serve(configuration, worker, lambda: silero.Silero(vad_model), listening, began)
+        finally:
+            await worker.close()
 
-    limits = _limits(configuration)
+
+async def _serve(
+    configuration: Configuration,
+    worker: Worker,
+    new_probability: Callable[[], SpeechProbability],
+    listening: socket.socket,
+    began: float,
+) -> None:
+    model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
-    model, turns = configuration.model.name, configuration.turns
-    house = House(worker, lambda: silero.Silero(vad_model), settings, limits, model, turns.min_speech_ms)
+    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)
     app = create_app(house, doorkeeper, calls, PAGE, configuration.server.allowed_origins)
@@ -82,7 +96,6 @@ async def serve(configuration: Configuration) -> None:
         await _run(app, limits, listening, f"Tertulia ({model})", began)
     finally:
         await calls.close()
-        await worker.close()
 
 
 def _flags(arguments: list[str] | None) -> argparse.Namespace:
@@ -101,19 +114,17 @@ def _configuration(flags: argparse.Namespace) -> Configuration:
     return dataclasses.replace(configuration, server=dataclasses.replace(configuration.server, **given))
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """Take the port before the models are loaded, so that its being taken shows at once."""
+def _listen(host: str, port: int) -> socket.socket:
+    """Take the port before the models are loaded: its being taken shows at once, and early guests wait in line."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except socket.gaierror:
         raise CannotStart(f"'{host}' is no address of this machine; choose another with --host.") from None
     except OSError as error:
-        what = f"port {port} of {host} cannot be used ({error.strerror})"
-        raise CannotStart(f"{what}; stop the program that has it or choose another with --port.") from None
-    return listening
+        reason = (error.strerror or str(error)).partition(" (while")[0]
+        what = f"port {port} of {host} cannot be used ({reason})"
+        raise CannotStart(f"{what}; stop the program that has it, or choose another with --port or --host.") from None
 
 
 def _limits(configuration: Configuration) -> Limits:

@@ -1,0 +1,62 @@
+"""Starting, and why it may fail: one sentence, and an exit status that says so."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import server
+
+ROOT = Path(server.__file__).parent
+
+
+def failure(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    assert server.main([*flags]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("Tertulia cannot start: ") and said.err.count("\n") == 1
+    return said.err
+
+
+def test_a_configuration_that_is_not_there(capsys):
+    assert "nowhere.toml: No such file" in failure(capsys, "--config", "nowhere.toml")
+
+
+def test_a_key_that_does_not_exist(capsys, tmp_path):
+    (tmp_path / "c.toml").write_text("[server]\nprot = 80\n")
+    assert "'prot'" in failure(capsys, "--config", str(tmp_path / "c.toml"))
+
+
+def test_a_port_that_is_taken(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        said = failure(capsys, "--port", port)
+    assert port in said and "in use" in said and "--port" in said
+
+
+@pytest.mark.parametrize("flags", [("--port", "70000"), ("--host", "no.such.host.invalid")])
+def test_an_address_that_is_none(capsys, flags):
+    assert flags[0] in failure(capsys, *flags)
+
+
+@pytest.mark.slow  # another process imports torch
+def test_weights_with_a_flipped_bit(capsys, tmp_path):
+    from assistant.checkpoints import MODEL_SET
+
+    for name in MODEL_SET:
+        (tmp_path / name).write_bytes(b"\x00" * 64)
+    digest = hashlib.sha256(b"\x00" * 64).hexdigest()
+    (tmp_path / "MANIFEST").write_text("".join(f"{digest}  {name}\n" for name in MODEL_SET))
+    (tmp_path / "llama.safetensors").write_bytes(b"\x00" * 63 + b"\x01")
+    (tmp_path / "c.toml").write_text(f'[model]\ndirectory = "{tmp_path}"\n[server]\nport = 0\n')
+    said = failure(capsys, "--config", str(tmp_path / "c.toml"))
+    assert "llama.safetensors is damaged" in said
+
+
+def test_the_web_process_has_no_torch():
+    code = "import sys, server; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
