@@ -32,6 +32,7 @@ class Conversation {
     });
     if (this.ended) return line.close();
     this.line = line;
+    view.addBreak();
     line.over = () => this.silent();
     const turnDetection = { type: 'server_vad', create_response: true, interrupt_response: true };
     const audio = { input: { transcription: { model: 'default' }, turn_detection: turnDetection } };
@@ -92,6 +93,7 @@ class Conversation {
         return view.remark(event.item_id, 'interrupted');
       case 'response.created':
         this.responding = true;
+        view.hideProblem();
         return this.show('thinking');
       case 'response.output_audio_transcript.delta':
       case 'response.output_text.delta':
@@ -156,7 +158,6 @@ async function begin(openMicrophone) {
   try {
     const microphone = await openMicrophone();
     if (conversation !== one) return microphone.close();
-    view.addBreak();
     await one.start(microphone);
   } catch (error) {
     if (!(error instanceof MicrophoneError || error instanceof LineError)) console.error(error);

@@ -3,7 +3,7 @@
 
 import { Player } from './player.js';
 
-const CALL_TIMEOUT_MS = 6000;
+const CALL_TIMEOUT_MS = 8000;
 const SOCKET_TIMEOUT_MS = 8000;
 const MOST_BUFFERED_BYTES = 1 << 20; // about half a minute of sound that a slow network has not taken
 
