@@ -54,7 +54,7 @@ class Model:
     directory: Text = "models/nano"  # relative to this repository
     template: Literal["MMGPT", "AnyGPT"] = "MMGPT"
     device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")] = "cpu"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the language model; int8: its weights
     threads: Annotated[int, Between(1, 256)] = 2
     context_tokens: Annotated[int, Between(256, 131_072)] = 4096
 
@@ -146,6 +146,8 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.speech.first_chunk_frames > self.speech.max_chunk_frames:
             raise ConfigurationError("[speech] first_chunk_frames must not be more than max_chunk_frames")
+        if self.model.dtype == "int8" and self.model.device != "cpu":
+            raise ConfigurationError("[model] dtype int8 needs device 'cpu'")
 
 
 def load(path: str | Path) -> Configuration:

@@ -28,6 +28,7 @@ from assistant.engine import engine, grammar
 from assistant.engine.engine import Engine, EngineConfig
 from assistant.engine.grammar import Kind
 from assistant.engine.sampling import Sampling
+from assistant.layers.linear import quantize
 from assistant.models.llama import Llama
 from assistant.tokenizers.speech import SpeechEars
 from assistant.tokenizers.text import TextStream, TextTokenizer
@@ -148,7 +149,7 @@ class AnyGPTResponder:
         if parts.speech_tokenizer.sample_rate != SPEECH_RATE:
             raise ValueError(f"{model.path}: speech must be sampled at {SPEECH_RATE} Hz")
         device = torch.device(model.device)
-        llama = _language_model(parts, model.path / "llama.safetensors", device, getattr(torch, model.dtype))
+        llama = _language_model(parts, model.path / "llama.safetensors", device, model.dtype)
         tokenizer = TextTokenizer.load(model.path)
         vocabulary = Vocabulary.load(model.path, tokenizer.text_size)
         codec = parts.speech_tokenizer.to(device)
@@ -521,10 +522,13 @@ def _sampling(limits: Limits) -> Sampling:
     return Sampling(limits.temperature, limits.top_k, limits.top_p, limits.repetition_penalty)
 
 
-def _language_model(parts: ModelSet, source: Path, device: torch.device, dtype: torch.dtype) -> Llama:
+def _language_model(parts: ModelSet, source: Path, device: torch.device, dtype: str) -> Llama:
     """Weights go straight to their place and type: nothing is initialised that is going to be overwritten."""
+    loaded = torch.float32 if dtype == "int8" else getattr(torch, dtype)
     with torch.device("meta"):
         model = Llama(parts.llama_config)
-    model = model.to(dtype).to_empty(device=device)
+    model = model.to(loaded).to_empty(device=device)
     load_weights(model, parts.llama_state, source)
+    if dtype == "int8":
+        quantize(model)
     return model

@@ -127,12 +127,12 @@ def finished(outputs: Sequence[Output]) -> Finished:
     return outputs[-1]
 
 
-def house(folder: Path, **generation: object) -> House:
+def house(folder: Path, dtype: str = "float32", **generation: object) -> House:
     text = {"temperature": 0.0, "max_tokens": 40} | dict(generation.get("text", {}))  # type: ignore[call-overload]
     speech = {"temperature": 0.0, "repetition_penalty": 1.0, "max_tokens": 60}
     configuration = parse(
         {
-            "model": {"directory": str(folder), "threads": 1, "context_tokens": CONTEXT},
+            "model": {"directory": str(folder), "threads": 1, "dtype": dtype, "context_tokens": CONTEXT},
             "generation": {"text": text, "speech": speech | dict(generation.get("speech", {}))},  # type: ignore[call-overload]
             "speech": {"soundstorm_steps": 1, "first_chunk_frames": FIRST_CHUNK, "max_chunk_frames": 16},
         }
@@ -144,8 +144,8 @@ def house(folder: Path, **generation: object) -> House:
 
 
 @pytest.fixture(scope="module")
-def script_house(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> House:
-    """Hears HEARD, replies REPLY and speaks SPOKEN, whatever is said to it."""
+def script_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
+    """A model set that hears HEARD, replies REPLY and speaks SPOKEN, whatever is said to it."""
     tokenizer = TextTokenizer.load(tokenizer_folder)
     vocabulary = Vocabulary.load(tokenizer_folder, tokenizer.text_size)
     dialogue = Dialogue(tokenizer, vocabulary)
@@ -154,7 +154,12 @@ def script_house(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Pat
     scripts = [spoken[spoken.index(vocabulary.transcript_mark) :], [asked_in_writing, typed[0]]]
     folder = tmp_path_factory.mktemp("script")
     write_model_set(folder, tokenizer_folder, chain(vocabulary, scripts))
-    return house(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def script_house(script_folder: Path) -> House:
+    return house(script_folder)
 
 
 def scripted(dialogue: Dialogue, heard: bool, codes: Sequence[int] = SPOKEN) -> list[int]:
@@ -223,6 +228,12 @@ def test_the_tokens_are_those_of_the_dialogue(script: House) -> None:
 def test_the_text_comes_out_whole_characters_at_a_time(script: House) -> None:
     deltas = [output.text for output in script.ask(Turn("user", speech=utterance())) if isinstance(output, TextDelta)]
     assert "�" not in "".join(deltas) and "😀" in deltas
+
+
+def test_weights_of_eight_bits_say_the_same(script_folder: Path) -> None:
+    outputs = house(script_folder, dtype="int8").ask(Turn("user", speech=utterance()))
+    assert joined(outputs, TranscriptDelta) == HEARD and finished(outputs).text == REPLY
+    assert len(sound(outputs)) == len(SPOKEN) * HOP
 
 
 def test_milestones_are_passed_in_order(script: House) -> None:
