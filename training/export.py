@@ -98,6 +98,8 @@ def clearest(model: ContentTraining, codes_folder: Path, voice: str) -> Tensor:
 def write_manifest(folder: Path) -> None:
     """List the SHA-256 sum of every file of the model set that is there."""
     names = [name for name in MODEL_SET if (folder / name).is_file()]
+    for name in names:
+        (folder / name).chmod(0o644)
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in names]
     (folder / MANIFEST).write_text("\n".join(["# SHA-256 sums of the model set", *lines]) + "\n", encoding="utf-8")
     missing = [name for name in MODEL_SET if name not in names]
