@@ -429,9 +429,8 @@ class Session:
             raise ProtocolError("input_audio_buffer_commit_empty", f"The input audio buffer is too short: {held}.")
         announced = self._turn in (turns.State.HEARING, turns.State.OVERLAPPING)
         item_id = self._speech_item_id if announced else self._new_id("item")
-        start = self._speech_start if announced else self._input.start
         self._drop_speech()
-        self._commit(item_id, start, self._input.end)
+        self._commit(item_id, self._input.start, self._input.end)
 
     def _commit(self, item_id: str, start: int, end: int) -> None:
         pcm = self._input.take(start, end)

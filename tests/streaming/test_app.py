@@ -54,8 +54,8 @@ def test_health_tells_whether_anyone_can_talk():
         async with serving() as served, client(served) as http:
             health = await http.get("/health")
             assert health.status_code == 200
-            state = {"status": "ok", "model": "nano", "voices": ["ada", "ben"], "worker": {"alive": True}, "sessions": 0}
-            assert health.json() == state
+            state = {"status": "ok", "model": "nano", "voices": ["ada", "ben"], "worker": {"alive": True}}
+            assert health.json() == state | {"sessions": 0}
             async with connect(served.socket_url) as peer:
                 await peer.recv()
                 assert (await http.get("/health")).json()["sessions"] == 1
@@ -161,6 +161,16 @@ def test_wrong_session_settings_of_a_call_get_words(session, code):
         async with serving() as served, client(served) as http:
             answer = await http.post("/v1/realtime/calls", files=form)
             assert (answer.status_code, error_of(answer)["code"]) == (400, code)
+
+    run(test())
+
+
+def test_an_offer_in_a_form_has_the_same_limit():
+    async def test() -> None:
+        form = {"sdp": (None, OFFER + "a=x\r\n" * 20_000, "application/sdp")}
+        async with serving() as served, client(served) as http:
+            answer = await http.post("/v1/realtime/calls", files=form)
+            assert (answer.status_code, error_of(answer)["code"]) == (413, "request_too_large")
 
     run(test())
 

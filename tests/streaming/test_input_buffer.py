@@ -53,6 +53,15 @@ def test_what_is_taken_is_what_was_appended_and_the_rest_stays():
     assert (buffer.samples, buffer.end) == (0, 40_005)
 
 
+def test_a_buffer_that_has_lost_its_beginning_grows_rightly():
+    buffer, stream = InputBuffer(Loudness()), np.arange(200_000, dtype=np.float32)
+    for at in range(0, 100_000, 1000):
+        buffer.append(stream[at : at + 1000])
+        buffer.drop_before(at - 5000)
+    buffer.append(stream[100_000:])
+    assert np.array_equal(buffer.take(95_000, 200_000), stream[95_000:])
+
+
 def test_silence_is_forgotten_but_for_the_padding():
     buffer = InputBuffer(Loudness())
     buffer.append(sound(*[0] * 100))

@@ -558,6 +558,16 @@ def test_a_commit_in_the_middle_of_speech_keeps_the_announced_item():
     assert talk.speak(silence(1)) == [] and talk.requests == []
 
 
+def test_a_commit_in_the_middle_of_speech_leaves_the_silence_before_it_out():
+    talk = Talk()
+    (started,) = talk.send(append(on_the_wire(np.concatenate([silence(2), tone(0.5)]))))
+    talk.send({"type": "input_audio_buffer.commit"})
+    talk.respond()
+    samples = 2.5 * SPEECH_RATE - started["audio_start_ms"] * 16
+    assert len(talk.requests[0].turns[0].speech) == pytest.approx(samples, abs=16)
+    assert 1600 <= started["audio_start_ms"] <= 1732
+
+
 def test_switching_detection_off_in_the_middle_of_speech_leaves_the_sound_to_the_client():
     talk = Talk()
     talk.speak(tone(0.5))
@@ -676,6 +686,17 @@ def test_the_answer_brings_the_transcript():
     assert retrieved["type"] == "conversation.item.retrieved"
     assert retrieved["item"]["content"] == [{"type": "input_audio", "transcript": "hello there"}]
     assert len(talk.requests) == 1
+
+
+def test_the_transcript_is_sent_while_it_comes():
+    talk = Talk(transcription={"model": "any"})
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    assert [m["delta"] for m in talk.output(TranscriptDelta(one, "hello"))] == ["hello"]
+    assert [m["delta"] for m in talk.output(TranscriptDelta(one, " there"))] == [" there"]
+    assert types(talk.output(TranscriptDone(one, "hello there", ()))) == [
+        "conversation.item.input_audio_transcription.completed"
+    ]
 
 
 def test_without_transcription_no_transcript_events_come():
@@ -984,6 +1005,19 @@ def test_a_cancelled_answer_can_be_truncated_before_the_model_has_stopped():
     talk.send({"type": "response.cancel"})
     assert types(truncate(talk, item_id, 500)) == ["conversation.item.truncated"]
     talk.output(Finished(one, "cancelled", "one two", (1,), (2,)))
+    talk.say("go on")
+    talk.respond()
+    assert (talk.requests[1].turns[1].text, talk.requests[1].turns[1].tokens) == ("one two", ())
+
+
+def test_what_a_cancelled_answer_went_on_to_say_is_not_history():
+    talk = Talk()
+    talk.say("hello")
+    talk.respond()
+    one = talk.requests[0].response_id
+    talk.output(TextDelta(one, "one two"))
+    talk.send({"type": "response.cancel"})
+    talk.output(Finished(one, "cancelled", "one two three", (1,), (2, 3)))
     talk.say("go on")
     talk.respond()
     assert (talk.requests[1].turns[1].text, talk.requests[1].turns[1].tokens) == ("one two", ())

@@ -33,6 +33,15 @@ def test_a_voice_is_speech_and_silence_is_not(model):
     assert np.mean([probability(window) for window in buzz()]) > 0.5
 
 
+def test_a_window_is_seen_with_the_end_of_the_one_before(model):
+    probability, state, before = Silero(model), np.zeros((2, 1, 128), np.float32), np.zeros(64, np.float32)
+    for window in buzz():
+        feed = {"input": np.concatenate([before, window])[None], "state": state, "sr": np.array(16_000)}
+        expected, state = model.run(None, feed)
+        before = window[-64:]
+        assert probability(window) == expected[0, 0]
+
+
 def test_streams_do_not_hear_each_other(model):
     alone, one, other = Silero(model), Silero(model), Silero(model)
     noise = np.random.default_rng(1).normal(0, 0.3, (30, WINDOW)).astype(np.float32)

@@ -101,6 +101,27 @@ async def served_sessions(served: Any, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
+def test_who_reads_only_after_sending_too_much_still_finds_the_reason():
+    async def test() -> None:
+        async with serving(limits=Limits(message_bytes=1 << 20)) as served:
+            host, port = served.address.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            upgrade = "GET /v1/realtime HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            writer.write((upgrade + key).encode())
+            await reader.readuntil(b"\r\n\r\n")
+            size, mask = 50_000_000, bytes(4)
+            writer.write(b"\x81\xff" + size.to_bytes(8, "big") + mask)
+            for _ in range(50):
+                writer.write(b"A" * (size // 50))
+                await writer.drain()
+            received = await reader.read()
+            assert b"\x03\xf1" in received, "the close frame with the code 1009"
+            writer.close()
+
+    run(test())
+
+
 def test_the_largest_append_that_the_protocol_allows_is_taken():
     async def test() -> None:
         limits = Limits(message_bytes=24 << 20, audio_ahead_s=400)
