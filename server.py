@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from configuration import ROOT, Configuration, ConfigurationError, load
 from streaming import silero
@@ -150,7 +151,7 @@ def _session_settings(configuration: Configuration, voices: tuple[str, ...]) -> 
     return SessionSettings(voices, voices[0], turn_detection=detection, default_turn_detection=detection)
 
 
-async def _run(app: object, limits: Limits, listening: socket.socket, name: str, began: float) -> None:
+async def _run(app: FastAPI, limits: Limits, listening: socket.socket, name: str, began: float) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -245,7 +245,7 @@ async def _read_parts(request: Request, names: tuple[str, ...], limit: int) -> l
     """The parts of a form, whether they came with a file name or not; empty for one that did not come."""
     body = await _read_body(request, limit)
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
     try:

@@ -17,7 +17,7 @@ SPEECH_RATE = 16_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Turn:
-    """One turn of the dialogue. `tokens`, once known, is the turn as the model saw or said it and wins over the rest."""
+    """One turn of the dialogue. `tokens`, once known, is what the model saw or said of it and wins over the rest."""
 
     role: Literal["user", "assistant"]
     text: str = ""
@@ -93,7 +93,7 @@ class Finished:
     user_tokens: tuple[int, ...]
     assistant_tokens: tuple[int, ...]
     usage: Usage = Usage()
-    milestones_ms: dict[str, float] = field(default_factory=dict)  # since submit: speech_tokens, prefill, first_token, ...
+    milestones_ms: dict[str, float] = field(default_factory=dict)  # since submit: speech_tokens, prefill, ...
 
 
 @dataclass(frozen=True, slots=True)
