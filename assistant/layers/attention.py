@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Protocol
 
@@ -154,34 +155,25 @@ def _join(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[
 
 
 class CudaPagedAttention:
-    """Paged flash attention: the `flash-attn` package where it is installed, else torch's own `varlen_attn`.
+    """Flash attention over the pages, by the first kernel that runs here:
 
-    Both find the pages by a block table and align causality to the end of each sequence. FlashAttention-2 wants half
-    precision and a page size that is a multiple of 256.
+    the `flash-attn` package; torch's `varlen_attn` with a block table (which needs FlashAttention 3 or 4 activated by
+    `torch.nn.attention.activate_flash_attention_impl`); torch's `varlen_attn` over a copy of the sequences' pages.
+    All align causality to the end of each sequence, and want half precision. FlashAttention-2 wants a page size that is
+    a multiple of 256.
     """
 
     def __init__(self, keys: Tensor, values: Tensor, page_size: int) -> None:
         self._keys, self._values = keys.unbind(), values.unbind()
-        self._paged_keys = keys.unflatten(1, (-1, page_size)).unbind()
-        self._paged_values = values.unflatten(1, (-1, page_size)).unbind()
+        paged = (keys.shape[0], -1, page_size, *keys.shape[2:])
+        self._paged_keys, self._paged_values = keys.view(paged).unbind(), values.view(paged).unbind()
         self._page_size = page_size
-        self._kernel = _flash_attn_package() or _torch_varlen
+        self._kernel = self._first_that_runs([_flash_attn_package, _torch_paged, _torch_gathered])
 
     def bind(self, spans: Sequence[Span]) -> Attend:
-        def on_device(numbers: Sequence[object], dtype: torch.dtype = torch.int32) -> Tensor:
-            return torch.tensor(numbers, dtype=dtype).to(self._keys[0].device, non_blocking=True)
-
-        lengths = [span.past + span.new for span in spans]
-        width = max(len(span.pages) for span in spans)
-        slots = on_device([slot for span in spans for slot in slots_of(span, self._page_size)], torch.int64)
-        batch = _PagedBatch(
-            q_starts=on_device([0, *accumulate(span.new for span in spans)]),
-            k_starts=on_device([0, *accumulate(lengths)]),
-            longest_q=max(span.new for span in spans),
-            longest_k=max(lengths),
-            lengths=on_device(lengths),
-            table=on_device([[*span.pages, *[0] * (width - len(span.pages))] for span in spans]),
-        )
+        slots = torch.tensor([slot for span in spans for slot in slots_of(span, self._page_size)])
+        slots = slots.to(self._keys[0].device, non_blocking=True)
+        batch = PagedBatch.of(spans, self._page_size, self._keys[0].device)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self._keys[layer].index_copy_(0, slots, k)
@@ -190,30 +182,78 @@ class CudaPagedAttention:
 
         return attend
 
+    def _first_that_runs(self, kernels: Sequence[Kernel]) -> Kernel:
+        """Kernels depend on packages, their versions and the GPU: trying is the only sure way to know."""
+        keys, values = self._paged_keys[0], self._paged_values[0]
+        batch = PagedBatch.of([Span([0], 0, 1)], self._page_size, keys.device)
+        reasons = []
+        for kernel in kernels:
+            try:
+                kernel(keys[0, :1], keys, values, batch)
+            except (ImportError, RuntimeError, TypeError, ValueError, AssertionError) as error:
+                reasons.append(f"{kernel.__name__}: {error}")
+            else:
+                return kernel
+        raise RuntimeError("no flash attention runs here: " + "; ".join(reasons))
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _PagedBatch:
+
+@dataclass(frozen=True, eq=False)
+class PagedBatch:
+    """Spans as flash attention's tensors."""
+
+    page_size: int
     q_starts: Tensor  # [B + 1] int32, where each sequence's new tokens start in the batch
     k_starts: Tensor  # [B + 1] int32, the running sum of the sequences' lengths
-    longest_q: int
-    longest_k: int
     lengths: Tensor  # [B] int32, past and new
     table: Tensor  # [B, pages] int32
+    longest_q: int
+    longest_k: int
+
+    @classmethod
+    def of(cls, spans: Sequence[Span], page_size: int, device: torch.device) -> PagedBatch:
+        def on_device(numbers: Sequence[object]) -> Tensor:
+            return torch.tensor(numbers, dtype=torch.int32).to(device, non_blocking=True)
+
+        lengths = [span.past + span.new for span in spans]
+        width = max(len(span.pages) for span in spans)
+        return cls(
+            page_size,
+            q_starts=on_device([0, *accumulate(span.new for span in spans)]),
+            k_starts=on_device([0, *accumulate(lengths)]),
+            lengths=on_device(lengths),
+            table=on_device([[*span.pages, *[0] * (width - len(span.pages))] for span in spans]),
+            longest_q=max(span.new for span in spans),
+            longest_k=max(lengths),
+        )
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """[sum of lengths] int64: where the sequences' tokens lie, one sequence behind the other."""
+        sequence = torch.repeat_interleave(self.lengths.long())
+        place = torch.arange(len(sequence), device=sequence.device) - self.k_starts.long()[sequence]
+        return self.table.long()[sequence, place // self.page_size] * self.page_size + place % self.page_size
 
 
-_Kernel = Callable[[Tensor, Tensor, Tensor, _PagedBatch], Tensor]
+Kernel = Callable[[Tensor, Tensor, Tensor, PagedBatch], Tensor]
 """(q [T, heads, dim], keys [pages, page_size, kv_heads, dim], values, batch) -> [T, heads, dim]"""
 
 
-def _torch_varlen(q: Tensor, keys: Tensor, values: Tensor, batch: _PagedBatch) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+def _flash_attn_package(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
+    from flash_attn import flash_attn_varlen_func
+
+    starts = (batch.q_starts, batch.k_starts, batch.longest_q, batch.longest_k)
+    return flash_attn_varlen_func(q, keys, values, *starts, causal=True, block_table=batch.table)
+
+
+def _torch_paged(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn  # slow to import, and of no use on the CPU
 
     return varlen_attn(
         q,
         keys,
         values,
         batch.q_starts,
-        batch.k_starts,
+        None,
         batch.longest_q,
         batch.longest_k,
         window_size=(-1, 0),
@@ -223,23 +263,9 @@ def _torch_varlen(q: Tensor, keys: Tensor, values: Tensor, batch: _PagedBatch) -
     )
 
 
-def _flash_attn_package() -> _Kernel | None:
-    try:
-        from flash_attn import flash_attn_varlen_func
-    except ImportError:
-        return None
+def _torch_gathered(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
 
-    def kernel(q: Tensor, keys: Tensor, values: Tensor, batch: _PagedBatch) -> Tensor:
-        return flash_attn_varlen_func(
-            q,
-            keys,
-            values,
-            batch.q_starts,
-            batch.k_starts,
-            batch.longest_q,
-            batch.longest_k,
-            causal=True,
-            block_table=batch.table,
-        )
-
-    return kernel
+    keys, values = keys.flatten(0, 1).index_select(0, batch.slots), values.flatten(0, 1).index_select(0, batch.slots)
+    starts = (batch.q_starts, batch.k_starts, batch.longest_q, batch.longest_k)
+    return varlen_attn(q, keys, values, *starts, window_size=(-1, 0), enable_gqa=True)

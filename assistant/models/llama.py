@@ -197,7 +197,9 @@ class Llama(nn.Module):
     @property
     def attention_dtype(self) -> torch.dtype:
         """Of the keys and values."""
-        return self.model.layers[0].self_attn.qkv_proj.weight.dtype
+        block = self.model.layers[0]
+        assert isinstance(block, Block)
+        return block.self_attn.qkv_proj.weight.dtype
 
     def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Tables [T, 1, head_dim] float32 that rotate heads [..., T, heads, head_dim] at positions [T]."""

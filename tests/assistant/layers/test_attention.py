@@ -7,7 +7,15 @@ import random
 import pytest
 import torch
 
-from assistant.layers.attention import CpuPagedAttention, Span, causal_attention, paged_attention, runs_of, slots_of
+from assistant.layers.attention import (
+    CpuPagedAttention,
+    PagedBatch,
+    Span,
+    causal_attention,
+    paged_attention,
+    runs_of,
+    slots_of,
+)
 
 DIM = 64
 
@@ -74,3 +82,14 @@ def test_pages_in_a_row_are_one_view() -> None:
 def test_the_cpu_serves_the_cpu() -> None:
     store = torch.zeros(2, 1, 4, 1, 8)
     assert isinstance(paged_attention(store[0], store[1], 2), CpuPagedAttention)
+
+
+@pytest.mark.parametrize("scattered", [False, True])
+def test_a_batch_for_the_gpu_says_where_all_its_tokens_lie(scattered: bool) -> None:
+    spans = ragged_batch(8, 100, scattered, seed=6)
+    batch = PagedBatch.of(spans, 8, torch.device("cpu"))
+    expected = [slots_of(Span(span.pages, 0, span.past + span.new), 8) for span in spans]
+    assert batch.slots.tolist() == sum(expected, [])
+    assert batch.k_starts.tolist() == [0, *torch.tensor([len(slots) for slots in expected]).cumsum(0).tolist()]
+    assert batch.q_starts[-1] == sum(span.new for span in spans)
+    assert (batch.longest_q, batch.longest_k) == (9, max(len(slots) for slots in expected))
