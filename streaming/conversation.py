@@ -133,10 +133,9 @@ class Conversation:
         self._items.insert(index, item)
         return self._items[index - 1].id if index else None
 
-    def before(self, item: Item) -> str | None:
-        """The id of the item in front of this one."""
-        index = self._items.index(item)
-        return self._items[index - 1].id if index else None
+    def until(self, item: Item) -> list[Item]:
+        """The items up to this one."""
+        return self._items[: self._items.index(item) + 1]
 
     def delete(self, item_id: str) -> None:
         item = self.get(item_id)

@@ -14,10 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from streaming.events import Json
-from streaming.metrics import Metrics
-from streaming.playout import Played, Started, Stopped
-from streaming.session import (
+from streaming.actions import (
     Action,
     CancelResponse,
     CloseSession,
@@ -26,9 +23,12 @@ from streaming.session import (
     PlayAudio,
     ReportReply,
     SendEvent,
-    Session,
     StartResponse,
 )
+from streaming.events import Json
+from streaming.metrics import Metrics
+from streaming.playout import Played, Started, Stopped
+from streaming.session import Session
 from streaming.types import Output, Request
 
 logger = logging.getLogger(__name__)

@@ -8,13 +8,23 @@ PlayAudio actions, and the playout's reports say what was heard.
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from streaming import events, turns
+from streaming.actions import (
+    Action,
+    CancelResponse,
+    CloseSession,
+    FinishAudio,
+    FlushAudio,
+    PlayAudio,
+    ReportReply,
+    SendEvent,
+    StartResponse,
+)
 from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
@@ -23,6 +33,7 @@ from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
 from streaming.settings import ResponseSettings, SessionSettings
+from streaming.transcription import Transcriptions
 from streaming.types import (
     SPEECH_RATE,
     Failed,
@@ -46,72 +57,6 @@ STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
 
 SILENT_MICROPHONE_MS = 10_000
-
-
-# What is to be done ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SendEvent:
-    event: Json
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PlayAudio:
-    response_id: str
-    item_id: str
-    pcm: np.ndarray  # [samples] float32 at SPEECH_RATE
-
-
-@dataclass(frozen=True, slots=True)
-class FinishAudio:
-    """All sound of the response has been given to be played."""
-
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class FlushAudio:
-    """Stop the sound at once, forget what waits and report what was Played."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StartResponse:
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class CancelResponse:
-    response_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class CloseSession:
-    code: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReportReply:
-    """A response has ended: for the metrics. `milestones_ms` count from the end of the user's speech, if he spoke."""
-
-    status: Status
-    milestones_ms: dict[str, float]
-
-
-Action = (
-    SendEvent
-    | PlayAudio
-    | FinishAudio
-    | FlushAudio
-    | StartResponse
-    | CancelResponse
-    | CloseSession
-    | ReportReply
-)
-
-
-# ----------------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +96,13 @@ class Session:
         probability: SpeechProbability,
         limits: Limits,
         *,
-        session_id: str = "",
         model: str = "",
         min_speech_ms: int = 64,
         paced: bool = False,
         expires_at: int = 0,
         new_id: Callable[[str], str] = random_id,
     ) -> None:
-        self.id = session_id or new_id("sess")
+        self.id = new_id("sess")
         self.settings = settings
         self.closed = False
         self._model = model
@@ -180,7 +124,7 @@ class Session:
 
         self._running: dict[str, _Running] = {}
         self._active: Reply | None = None  # of the default conversation
-        self._untranscribed: deque[Item] = deque()
+        self._transcriptions = Transcriptions()
         self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
         self._has_spoken = False
 
@@ -248,7 +192,7 @@ class Session:
             case TranscriptDone(text=text, user_tokens=tokens):
                 self._passed(running, "transcription_ms", now_ms)
                 self._transcribed(running, text, done=True)
-                self._settle(running.asked, tokens)
+                self._settle(running, tokens)
             case TextDelta(text=text):
                 self._reply_text(running, text, now_ms)
             case SpeechDelta(pcm=pcm):
@@ -442,7 +386,7 @@ class Session:
         self._send(events.item_added(item.to_json(), previous))
         self._send(events.item_done(item.to_json(), previous))
         if self.settings.transcription is not None:
-            self._untranscribed.append(item)
+            self._transcriptions.expect(item)
 
     def _clear(self) -> None:
         self._input.append(self._decoder.finish())
@@ -535,7 +479,8 @@ class Session:
         )
         self._do(StartResponse(request))
         if settings.in_conversation:
-            running.speech_end, self._speech_end = self._speech_end, None
+            if asked is not None and asked.id == self._speech_item_id:
+                running.speech_end, self._speech_end = self._speech_end, None
             self._active = reply
             self._turn_event(turns.Event.REPLY_BEGAN)
 
@@ -576,12 +521,12 @@ class Session:
 
     def _finished(self, running: _Running, output: Finished) -> None:
         del self._running[output.response_id]
-        self._settle(running.asked, output.user_tokens)
+        self._settle(running, output.user_tokens)
         reply = running.reply
         if reply is None:
             return
         if output.text == reply.item.text:  # a cancelled one may have gone on for a while unheard
-            self._settle(reply.item, output.assistant_tokens)
+            reply.item.settle(output.assistant_tokens)
         if reply.ended:
             return
         if output.reason == "max_output_tokens":
@@ -595,9 +540,8 @@ class Session:
 
     def _failed(self, running: _Running, output: Failed) -> None:
         del self._running[output.response_id]
-        if running.asked in self._untranscribed:
-            self._untranscribed.remove(running.asked)
-            self._send(events.transcription_failed(running.asked.id, output.code, output.message))
+        if running.asked is not None:
+            self._send(*self._transcriptions.failed(running.asked, output.code, output.message))
         if running.reply is not None and not running.reply.ended:
             failure = {"type": "server_error", "code": output.code, "message": output.message}
             self._end_reply(running, "failed", {"type": "failed", "error": failure})
@@ -632,9 +576,9 @@ class Session:
 
     # History
 
-    def _settle(self, item: Item | None, tokens: tuple[int, ...]) -> None:
-        if item is not None:
-            item.settle(tokens)
+    def _settle(self, running: _Running, user_tokens: tuple[int, ...]) -> None:
+        if running.asked is not None:
+            running.asked.settle(user_tokens)
 
     def _truncate_to_what_was_heard(self, item: Item, played_ms: int) -> None:
         heard_ms = min(played_ms, samples_to_ms(item.parts[0].samples))
@@ -644,38 +588,24 @@ class Session:
             return
         self._send(events.item_truncated(item.id, 0, heard_ms))
 
-    # Transcription: the answer brings it; what no answer is being made to is transcribed alone
+    # Transcription
 
     def _transcribed(self, running: _Running, text: str, done: bool = False) -> None:
-        """The user's words so far. They may have begun to arrive with another request, so only what is new is sent."""
         running.transcript = text
-        item = running.asked
-        part = next((part for part in item.parts if part.type == "input_audio"), None) if item is not None else None
-        if item is None or part is None:
-            return
-        known = part.text or ""
-        waiting = item in self._untranscribed
-        if waiting and len(text) > len(known) and text.startswith(known):
-            self._send(events.transcription_delta(item.id, text[len(known) :]))
-        if done or text.startswith(known):
-            part.text = text
-        if waiting and done:
-            self._untranscribed.remove(item)
-            self._send(events.transcription_completed(item.id, text, round(part.samples / SPEECH_RATE, 3)))
+        if running.asked is not None:
+            self._send(*self._transcriptions.heard(running.asked, text, done))
 
     def _transcribe_what_waits(self) -> None:
-        if not self._untranscribed or any(running.worker_session_id == self.id for running in self._running.values()):
+        """Only when the worker does nothing else for the conversation: an answer would bring the transcript too."""
+        if any(running.worker_session_id == self.id for running in self._running.values()):
             return
-        item = self._untranscribed[0]
-        items = list(self._conversation)
-        if item not in items:  # deleted meanwhile
-            self._untranscribed.popleft()
-            return self._transcribe_what_waits()
-        shown = [turn_of(one) for one in items[: items.index(item) + 1]]
+        item = self._transcriptions.next(self._conversation)
+        if item is None:
+            return
         job_id = self._new_id("trans")
         self._running[job_id] = _Running(None, item, self.id)
-        turns_shown = tuple(turn for turn in shown if turn is not None)
-        self._do(StartResponse(Request(self.id, job_id, turns_shown, self.settings.instructions, transcript_only=True)))
+        shown = tuple(turn for one in self._conversation.until(item) if (turn := turn_of(one)) is not None)
+        self._do(StartResponse(Request(self.id, job_id, shown, self.settings.instructions, transcript_only=True)))
 
     def _stop_transcribing(self) -> None:
         """An answer is to be made, and will bring the transcript."""

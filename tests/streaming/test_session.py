@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 
 from streaming import session as session_module
+from streaming.actions import CancelResponse, CloseSession, FinishAudio, FlushAudio, PlayAudio, SendEvent, StartResponse
 from streaming.events import Limits
 from streaming.playout import Played, Started, Stopped
-from streaming.session import (
-    CancelResponse,
-    CloseSession,
-    FinishAudio,
-    FlushAudio,
-    PlayAudio,
-    SendEvent,
-    Session,
-    StartResponse,
-)
+from streaming.session import Session
 from streaming.settings import SessionSettings
 from streaming.types import (
     SPEECH_RATE,
@@ -507,6 +499,14 @@ def test_the_latency_counts_from_the_end_of_speech():
     assert stages["end_of_speech_ms"] < stages["transcription_ms"] < stages["first_token_ms"] < stages["first_audio_ms"]
     assert latency["total_ms"] == stages["first_audio_ms"] < waited
     assert 1000 <= latency["speech_end_ms"] <= 1200
+
+
+def test_a_typed_question_has_no_latency_even_after_unanswered_speech():
+    talk = Talk()
+    detection = {"type": "server_vad", "create_response": False}
+    talk.update(audio={"input": {"turn_detection": detection}})
+    talk.speak(utterance())
+    assert "response.latency.updated" not in types(talk.answered("in writing"))
 
 
 # Input audio ----------------------------------------------------------------------------------------------------------
