@@ -139,13 +139,13 @@ class Dialogue:
         return [*tokens, self.reply_end, *self.turn_end]
 
     def close(self, generated: Sequence[int]) -> list[int]:
-        """Generated tokens, cut off anywhere, as a whole assistant's turn: ends what is open, adds the newline."""
+        """Generated tokens, cut off anywhere, as a whole assistant's turn: ends the speech that is open, adds the newline."""
         tokens = list(generated)
         words = self.vocabulary
-        while tokens and tokens[-1] in words.reply_ends:
-            tokens.pop()
         speech = words.speech
-        if any(token == speech.start or token in speech.tokens for token in tokens[-1:]):
+        while tokens and tokens[-1] in (*words.reply_ends, speech.start):
+            tokens.pop()
+        if tokens and tokens[-1] in speech.tokens:
             tokens.append(speech.end)
         return [*tokens, self.reply_end, *self.turn_end]
 

@@ -124,13 +124,14 @@ def reply(
 
     `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
     `opening`: tokens that have to come before all that. `end`: what closes a spoken reply, by default <eos>; a
-    text-only reply may close with any of the vocabulary's ends. The limits are in tokens; a part at its limit closes.
+    text-only reply is over at any of the vocabulary's ends, and where the model would begin to speak. The limits are in tokens; a part at its limit closes.
     """
     if speak:
         spoken = speech(vocabulary, mark(vocabulary["<eos>"] if end is None else end, None), max_speech)
         answer = text(vocabulary, ((vocabulary.speech.start, spoken),), 1, max_text)
     else:
-        answer = text(vocabulary, tuple((end, None) for end in vocabulary.reply_ends), 1, max_text)
+        ends = (*vocabulary.reply_ends, vocabulary.speech.start)
+        answer = text(vocabulary, tuple((end, None) for end in ends), 1, max_text)
     if heard:
         answer = _heard(vocabulary, answer, max_transcript)
     return _opened(opening, answer)

@@ -45,9 +45,10 @@ def test_a_spoken_turn_is_transcript_text_speech(vocabulary: Vocabulary) -> None
     assert state.advance(v["<eos>"]) is None
 
 
-def test_a_text_reply_may_close_with_any_end(vocabulary: Vocabulary) -> None:
+def test_a_text_reply_is_over_at_any_end_and_where_speech_would_begin(vocabulary: Vocabulary) -> None:
     state = after(reply(vocabulary, heard=False, speak=False), 5)
-    assert allowed(state) == pieces(vocabulary) | {vocabulary.eos, vocabulary["<eos>"]}
+    ends = {vocabulary.eos, vocabulary["<eos>"], vocabulary.speech.start}
+    assert allowed(state) == pieces(vocabulary) | ends
     assert all(state.advance(end) is None for end in vocabulary.reply_ends)
 
 
