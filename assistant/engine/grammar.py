@@ -124,7 +124,8 @@ def reply(
 
     `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
     `opening`: tokens that have to come before all that. `end`: what closes a spoken reply, by default <eos>; a
-    text-only reply is over at any of the vocabulary's ends, and where the model would begin to speak. The limits are in tokens; a part at its limit closes.
+    text-only reply is over at any of the vocabulary's ends, and where the model would begin to speak. The limits are
+    in tokens; a part at its limit closes.
     """
     if speak:
         spoken = speech(vocabulary, mark(vocabulary["<eos>"] if end is None else end, None), max_speech)
