@@ -360,7 +360,7 @@ class AnyGPTResponder:
             self._close_part(response)
             if token == words.reply_mark and not request.transcript_only:
                 response.part, response.words = "text", TextStream(self.tokenizer)
-            elif token == words.speech.start:
+            elif token == words.speech.start and request.speak:
                 response.part, response.speech = "speech", self.mouth.open(request.voice or self.voices[0])
         limit = request.max_output_tokens
         if limit is not None and response.text_out + response.audio_out >= limit and sequence.finished is None:

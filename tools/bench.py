@@ -1,5 +1,6 @@
 """Benchmarks of the parts, each against a reference in the same run, since figures of a busy machine mean little alone.
 
+    python -m tools.bench pipeline [--config configs/nano.toml] [--question QUESTION.wav] [--answers 20] [--json OUT]
     python -m tools.bench engine [--config configs/nano.toml] [--contexts 500 1500] [--tokens 40] [--threads 1]
 
 `engine`: prefill and decode of one session, greedy over the whole vocabulary, by transformers' `generate` and by the
@@ -25,6 +26,7 @@ from assistant.engine.sampling import GREEDY
 from assistant.layers.linear import quantize
 from assistant.models.llama import Llama
 from configuration import load
+from tools import bench_pipeline
 
 NANO_SIZE = {
     "vocab_size": 4096,
@@ -171,6 +173,9 @@ def main() -> None:
     engine.add_argument("--tokens", type=int, default=40)
     engine.add_argument("--threads", type=int, default=1)
     engine.set_defaults(run=bench_engine)
+    pipeline = parts.add_parser("pipeline", help="where the time goes from a question to its sound")
+    bench_pipeline.add_arguments(pipeline)
+    pipeline.set_defaults(run=bench_pipeline.run)
     arguments = parser.parse_args()
     arguments.run(arguments)
 

@@ -92,7 +92,7 @@ class House:
             for output in self.responder.step():
                 outputs[output.response_id].append(output)
             steps += 1
-            assert steps < 5_000
+            assert steps < 2_000
         for response in outputs.values():
             assert [isinstance(output, Finished | Failed) for output in response].count(True) == 1
             assert isinstance(response[-1], Finished | Failed)
@@ -269,6 +269,15 @@ def test_a_text_only_reply_has_no_sound(babble: House, turn: Turn) -> None:
     assert not len(sound(outputs)) and last.usage.audio_out == 0
     assert last.text == joined(outputs, TextDelta) != ""
     assert babble.responder.vocabulary.speech.start not in last.assistant_tokens
+
+
+def test_a_text_only_reply_is_over_where_the_model_would_speak(script: House) -> None:
+    outputs = script.ask(Turn("user", speech=utterance()), speak=False)
+    last = finished(outputs)
+    assert last.reason == "completed" and last.text == joined(outputs, TextDelta) == REPLY
+    spoken = scripted(script.dialogue, heard=True)
+    text = spoken[: spoken.index(script.responder.vocabulary.speech.start)]
+    assert list(last.assistant_tokens) == script.dialogue.close(text)
 
 
 def test_a_transcript_alone_stops_there(script: House) -> None:
