@@ -5,7 +5,8 @@
               from real runs (`training.spoken`); `--minutes` is the budget, the learning rate follows it
 `export`      models/nano/llama.*, tokenizer.model, added_tokens.json
 
-Only what the assistant says is learned: the transcript, the reply, its speech.
+What the assistant says is learned: the transcript, the reply, its speech. And, because words are learned far sooner when
+their place is known: where a word of the user's speech ends, its text pieces, which nothing asks for at inference.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import MARKUP, Vocabulary
 from training import syllabus
 from training.codes import read_codes
-from training.spoken import Runs, disturbed
+from training.spoken import Frame, Runs, disturbed, with_words
 
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -94,12 +95,18 @@ def make_vocabulary(folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 
+SILENT_REPLIES = 0.4
+"""Share of the replies to speech that are text only: they leave room for more to listen to."""
+WEIGHTS = {"text": 2.0, "speech": 0.3, "words": 0.7}
+"""What a token of assistant's text or speech, and a piece of a word of the user's, counts in the loss."""
+
+
 @dataclass(frozen=True)
 class Example:
-    """Tokens of a dialogue and which of them are learned."""
+    """Tokens of a dialogue and what is learned at each: the token after it, a piece of a word just heard, or IGNORE."""
 
     tokens: list[int]
-    learned: list[bool]
+    targets: list[int]
 
 
 class Dialogues:
@@ -111,7 +118,8 @@ class Dialogues:
         self.dialogue = Dialogue(tokenizer, self.words)
         self.rng = random.Random(seed)
         self.seed, self.split = seed, split
-        self.heard: dict[str, list[list[int]]] = {}
+        self.heard: dict[str, list[list[Frame]]] = {}
+        self._pieces: dict[str, list[int]] = {}
         heard, spoken = [], []
         kept_back = set(islice(syllabus.user_sentences("held_out"), KEPT_BACK))
         for part in ("words", "train"):
@@ -119,7 +127,9 @@ class Dialogues:
                 for record, codes in read_codes(folder, name):
                     if record["text"] in kept_back:  # spoken before the syllabus held it out
                         continue
-                    self.heard.setdefault(record["text"], []).append(codes[0].tolist())
+                    accent = "gb" if max(record["voices"], key=record["voices"].get).startswith("b") else "us"
+                    frames = with_words(codes[0], record["labels"], record["text"], accent)
+                    self.heard.setdefault(record["text"], []).append(frames)
                     heard.append((codes[0], record["labels"]))
         self.said: dict[str, list[int]] = {}
         for record, codes in read_codes(folder, "reply"):
@@ -137,43 +147,68 @@ class Dialogues:
 
     def example(self, dialogue: syllabus.Dialogue) -> Example:
         parts: list[Example] = []
-        typed = self.rng.random() < 0.08
+        typed = self.rng.random() < 0.06
         for index, turn in enumerate(dialogue.turns):
             last = index == len(dialogue.turns) - 1
             compact = typed or (not last and self.rng.random() < 0.4)
-            codes = None if compact and turn.heard else self.user_speech(turn.user)
-            user = self.dialogue.user_turn_tokens(codes, turn.heard if codes is None else "")
-            silent = compact and (not last or self.rng.random() < 0.5)
+            frames = None if compact and turn.heard else self.user_speech(turn.user)
+            silent = self.rng.random() < (0.5 if typed else SILENT_REPLIES) or (compact and not last)
             speech = None if silent else self.reply_speech(turn.reply)
-            reply = self.dialogue.assistant_turn_tokens(None if codes is None else turn.heard, turn.reply, speech)
-            parts.append(Example(user + reply, [False] * len(user) + [True] * len(reply)))
+            transcript = None if frames is None else turn.heard
+            reply = self.dialogue.assistant_turn_tokens(transcript, turn.reply, speech)
+            parts.append(self.turn(frames, turn.heard, reply))
         return self._joined(parts)
 
     def drill(self) -> Example:
-        """Words in any order: to be heard right, and not to be understood."""
+        """Words in any order, to be heard right."""
         text = self.rng.choice(self.drills)
-        user = self.dialogue.user_turn_tokens(self.user_speech(text))
         reply = self.dialogue.assistant_turn_tokens(text, "", None)
-        keep = reply.index(self.words.reply_mark) + 1
-        return self._joined([Example(user + reply[:keep], [False] * len(user) + [True] * keep)])
+        return self._joined([self.turn(self.user_speech(text), text, reply[: reply.index(self.words.reply_mark) + 1])])
 
-    def user_speech(self, text: str) -> list[int]:
+    def turn(self, frames: list[Frame] | None, heard: str, reply: list[int]) -> Example:
+        """The user's turn, spoken or (without frames) typed, and the reply."""
+        if frames is None:
+            user = self.dialogue.user_turn_tokens(None, heard)
+            targets = [IGNORE] * len(user)
+        else:
+            user = self.dialogue.user_turn_tokens([token for token, _ in frames])
+            targets = [IGNORE] * len(user)
+            start = user.index(self.words.speech.start) + 1
+            for at, (_, word) in enumerate(frames):
+                for k, piece in enumerate(self.pieces(word) if word else ()):
+                    for frame in (at + 2 * k, at + 2 * k + 1):
+                        if frame < len(frames):
+                            targets[start + frame] = piece
+        targets[-1] = reply[0]
+        return Example(user + reply, targets + reply[1:] + [IGNORE])
+
+    def pieces(self, word: str) -> list[int]:
+        """A word's pieces as they stand in a transcript."""
+        if word not in self._pieces:
+            alone, after = self.dialogue.tokenizer.encode_plain(" "), self.dialogue.tokenizer.encode_plain(f" {word}")
+            self._pieces[word] = [t for t in after if t not in alone]
+        return self._pieces[word]
+
+    def user_speech(self, text: str) -> list[Frame]:
         rng = self.rng
-        if not text:
-            return self.ears.silence(rng, rng.randint(10, 70))
         recordings = self.heard.get(text)
         if recordings and rng.random() < 0.6:
-            tokens = list(rng.choice(recordings))
+            frames = list(rng.choice(recordings))
+        elif text:
+            spoken = self.ears.speak_words(rng, text, "us" if rng.random() < 0.7 else "gb")
+            frames = [*self.room(rng.randint(2, 22)), *spoken, *self.room(rng.randint(4, 28))]
         else:
-            accent = "us" if rng.random() < 0.7 else "gb"
-            tokens = self.ears.speak(rng, text, accent)
-            tokens = [*self.ears.silence(rng, rng.randint(2, 22)), *tokens, *self.ears.silence(rng, rng.randint(4, 28))]
-        return disturbed(rng, tokens, CODES["speech"], rng.choice([0.0, 0.01, 0.03]))
+            frames = self.room(rng.randint(10, 70))
+        return disturbed(rng, frames, CODES["speech"], rng.choice([0.0, 0.01, 0.03]))
+
+    def room(self, frames: int) -> list[Frame]:
+        """Nobody speaks."""
+        return [(token, "") for token in self.ears.silence(self.rng, frames)]
 
     def reply_speech(self, text: str) -> list[int]:
         said = self.said.get(text)
         if said is None:
-            spoken = self.mouth.speak(random.Random(text), text, "us", pause=0.0)
+            spoken = self.mouth.speak(random.Random(text), text, "us")
             said = self.said[text] = [*self.mouth.silence(self.rng, 2), *spoken, *self.mouth.silence(self.rng, 4)]
         return said
 
@@ -182,8 +217,8 @@ class Dialogues:
         while len(parts) > 1 and len(system) + sum(len(p.tokens) for p in parts) > ROW:
             parts = parts[1:]
         tokens = system + [t for p in parts for t in p.tokens]
-        learned = [False] * len(system) + [x for p in parts for x in p.learned]
-        return Example(tokens[:ROW], learned[:ROW])
+        targets = [IGNORE] * len(system) + [t for p in parts for t in p.targets]
+        return Example(tokens[:ROW], targets[:ROW])
 
 
 def _without_margins(codes: np.ndarray, labels: str) -> list[int]:
@@ -230,10 +265,9 @@ def _packed(rows: list[list[Example]]) -> Batch:
     for r, row in enumerate(rows):
         start = 0
         for number, example in enumerate(row):
-            tokens, learned = torch.tensor(example.tokens), torch.tensor(example.learned)
-            end = start + len(tokens)
-            inputs[r, start:end], documents[r, start:end] = tokens, number
-            targets[r, start : end - 1] = torch.where(learned[1:], tokens[1:], IGNORE)
+            end = start + len(example.tokens)
+            inputs[r, start:end], documents[r, start:end] = torch.tensor(example.tokens), number
+            targets[r, start:end] = torch.tensor(example.targets)
             start = end
     return Batch(inputs, targets, documents)
 
@@ -254,15 +288,18 @@ def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
 
 
 def losses(model: Llama, hidden: Tensor, batch: Batch, words: Vocabulary) -> tuple[Tensor, dict[str, float]]:
-    """Mean loss of the learned tokens (speech at a lower weight: there is much of it), and accuracy by kind."""
+    """Weighted mean loss of what is learned, and accuracy by kind."""
     where = batch.targets != IGNORE
-    wanted = batch.targets[where]
+    wanted, given = batch.targets[where], batch.inputs[where]
     scores = model.logits(hidden[where]).float()
-    speech = (wanted >= words.speech.tokens.start) & (wanted < words.speech.tokens.stop)
-    weight = torch.where(speech, 0.5, 1.5)
+    codes = words.speech.tokens
+    speech = (wanted >= codes.start) & (wanted < codes.stop)
+    heard = (given >= codes.start) & (given < codes.stop) & (wanted < words.text.stop)
+    kinds = {"text": ~speech & ~heard, "speech": speech, "words": heard}
+    weight = sum(WEIGHTS[kind] * mask for kind, mask in kinds.items())
     loss = (F.cross_entropy(scores, wanted, reduction="none") * weight).sum() / weight.sum()
-    right = scores.argmax(-1) == wanted
-    return loss, {"text": float(right[~speech].float().mean()), "speech": float(right[speech].float().mean())}
+    right = (scores.argmax(-1) == wanted).float()
+    return loss, {kind: float(right[mask].mean()) for kind, mask in kinds.items()}
 
 
 def train(options: argparse.Namespace) -> None:
@@ -320,11 +357,11 @@ def train(options: argparse.Namespace) -> None:
             for master, used in pairs:
                 used.copy_(master)
         step, seen = step + 1, seen + int((batch.documents >= 0).sum())
-        recent.append((float(loss.detach()), right["text"], right["speech"]))
+        recent.append((float(loss.detach()), *right.values()))
         if step % 50 == 0:
             mean = np.nanmean(recent[-50:], 0)
             print(
-                f"step {step} loss {mean[0]:.3f} text {mean[1]:.3f} speech {mean[2]:.3f} "
+                f"step {step} loss {mean[0]:.3f} text {mean[1]:.3f} speech {mean[2]:.3f} words {mean[3]:.3f} "
                 f"{seen / 1e6:.2f} M tokens {elapsed:.0f} s rate {rate:.5f}",
                 flush=True,
             )
@@ -332,8 +369,8 @@ def train(options: argparse.Namespace) -> None:
             save(checkpoint, masters, optimizers, step, seen, spent + time.monotonic() - began)
             with torch.no_grad():
                 found = [losses(model, packed_hidden(model, b.inputs, b.documents), b, dialogues.words) for b in check]
-            mean = {k: np.mean([f[1][k] for f in found]) for k in ("text", "speech")}
-            print(f"  held out: text {mean['text']:.3f} speech {mean['speech']:.3f}", flush=True)
+            shares = ", ".join(f"{kind} {np.mean([f[1][kind] for f in found]):.3f}" for kind in WEIGHTS)
+            print(f"  held out: {shares}", flush=True)
     save(checkpoint, masters, optimizers, step, seen, total)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 from itertools import groupby
 
 import numpy as np
@@ -18,6 +19,24 @@ from training.kokoro import SILENCE
 from training.phonemes import phones
 
 Run = tuple[int, ...]
+Frame = tuple[int, str]
+"""A token and the word that ends with it, "" within words."""
+
+
+def with_words(tokens: Iterable[int], labels: str, text: str, accent: str) -> list[Frame]:
+    """Tokens of a recording with the words that end there: labels are a phoneme a frame, text is what was said."""
+    ends, heard, frame = {}, [], 0
+    for phone, group in groupby(labels):
+        frame += len(list(group))
+        if phone != SILENCE:
+            heard.append((phone, frame - 1))
+    said = [(phone, word) for word, name in enumerate(text.split()) for phone in phones(name, accent)]
+    matcher = SequenceMatcher(None, [phone for phone, _ in heard], [phone for phone, _ in said], autojunk=False)
+    for first, second, size in matcher.get_matching_blocks():
+        for k in range(size):
+            ends[said[second + k][1]] = heard[first + k][1]
+    at = {end: text.split()[word] for word, end in ends.items()}
+    return [(int(token), at.get(k, "")) for k, token in enumerate(tokens)]
 
 
 class Runs:
@@ -46,20 +65,31 @@ class Runs:
         start = rng.randint(0, len(found) - frames)
         return found[start : start + frames]
 
-    def speak(self, rng: random.Random, text: str, accent: str, pause: float = 0.02) -> list[int]:
-        """Tokens of a sentence; `pause` is the chance of a short silence between two words."""
+    def speak(self, rng: random.Random, text: str, accent: str) -> list[int]:
+        """Tokens of a sentence as it is written, with pauses where it has punctuation."""
+        return [token for run in self._spoken(rng, phones(text, accent)) for token in run]
+
+    def speak_words(self, rng: random.Random, text: str, accent: str, pause: float = 0.02) -> list[Frame]:
+        """The same for words without punctuation, one said after the other; `pause` is the chance of a short silence."""
         names: list[str] = []
+        words: list[str] = []
         for word in text.split():
             if names and rng.random() < pause:
                 names.append(SILENCE)
-            names += phones(word, accent) if pause else []
-        if not pause:
-            names = phones(text, accent)
-        tokens: list[int] = []
+                words.append("")
+            found = phones(word, accent)
+            names += found
+            words += [*[""] * (len(found) - 1), word][: len(found)]
+        frames: list[Frame] = []
+        for run, word in zip(self._spoken(rng, names), words, strict=True):
+            frames += [(token, "") for token in run]
+            if word and frames:
+                frames[-1] = (frames[-1][0], word)
+        return frames
+
+    def _spoken(self, rng: random.Random, names: list[str]) -> list[Run]:
         around = [SILENCE, *names, SILENCE]
-        for before, phone, after in zip(around, names, around[2:], strict=False):
-            tokens += self._run(rng, before, phone, after)
-        return tokens
+        return [self._run(rng, *three) for three in zip(around, names, around[2:], strict=False)]
 
     def _run(self, rng: random.Random, before: str, phone: str, after: str) -> Run:
         for key in ((before, phone, after), ("", phone, after), (before, phone, ""), ("", phone, "")):
@@ -69,15 +99,15 @@ class Runs:
         return ()
 
 
-def disturbed(rng: random.Random, tokens: list[int], size: int, share: float) -> list[int]:
-    """A worse recording of the same tokens: some lost, some doubled, some mistaken for others."""
-    found: list[int] = []
-    for token in tokens:
+def disturbed(rng: random.Random, frames: list[Frame], size: int, share: float) -> list[Frame]:
+    """A worse recording of the same: some tokens lost, some doubled, some mistaken for others. No word is lost."""
+    found: list[Frame] = []
+    for token, word in frames:
         chance = rng.random()
         if chance < share:
-            found.append(rng.randrange(size))
+            found.append((rng.randrange(size), word))
         elif chance < 2 * share:
-            found += [token, token]
-        elif chance >= 3 * share:
-            found.append(token)
+            found += [(token, ""), (token, word)]
+        elif chance >= 3 * share or word:
+            found.append((token, word))
     return found
