@@ -53,10 +53,12 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class ReportReply:
-    """A response has ended: for the metrics. `milestones_ms` count from the end of the user's speech, if he spoke."""
+    """A response has ended: for the metrics. `milestones_ms` count from the end of the user's speech, if he spoke, and
+    `worker_milestones_ms` from when the request reached the worker, if it was heard out."""
 
     status: Status
     milestones_ms: dict[str, float]
+    worker_milestones_ms: dict[str, float]
 
 
 Action = (

@@ -28,6 +28,13 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._worker_milestones = Histogram(
+            "tertulia_worker_milestone_seconds",
+            "From a request's arrival in the inference process to each milestone there",
+            ["milestone"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
         self._worker = Gauge("tertulia_worker_alive", "Whether the inference process lives", registry=self._registry)
 
     def session_opened(self, transport: str) -> None:
@@ -39,10 +46,14 @@ class Metrics:
         self.open_sessions -= 1
         self._sessions.labels(transport).dec()
 
-    def replied(self, status: str, milestones_ms: Mapping[str, float]) -> None:
+    def replied(
+        self, status: str, milestones_ms: Mapping[str, float], worker_milestones_ms: Mapping[str, float]
+    ) -> None:
         self._responses.labels(status).inc()
         for name, milliseconds in milestones_ms.items():
             self._milestones.labels(name.removesuffix("_ms")).observe(milliseconds / 1000)
+        for name, milliseconds in worker_milestones_ms.items():
+            self._worker_milestones.labels(name).observe(milliseconds / 1000)
 
     def error(self, code: str) -> None:
         """code: one of our own, never text of a peer."""

@@ -214,8 +214,8 @@ class SessionRunner:
                 self._tasks.create_task(self._respond(request, self._worker.respond(request)))
             case CancelResponse(response_id):
                 self._worker.cancel(response_id)
-            case ReportReply(status, milestones_ms):
-                self._metrics.replied(status, milestones_ms)
+            case ReportReply(status, milestones_ms, worker_milestones_ms):
+                self._metrics.replied(status, milestones_ms, worker_milestones_ms)
             case PlayAudio(response_id, item_id, pcm):
                 self._voice.play(pcm, response_id, item_id)
             case FinishAudio(response_id):

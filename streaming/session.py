@@ -78,6 +78,7 @@ class _Running:
     transcript: str = ""
     speech_end: _SpeechEnd | None = None
     milestones_ms: dict[str, float] = field(default_factory=dict)
+    worker_milestones_ms: dict[str, float] = field(default_factory=dict)
 
 
 def random_id(prefix: str) -> str:
@@ -529,6 +530,7 @@ class Session:
             reply.item.settle(output.assistant_tokens)
         if reply.ended:
             return
+        running.worker_milestones_ms = output.milestones_ms
         if output.reason == "max_output_tokens":
             details = {"type": "incomplete", "reason": output.reason}
             self._end_reply(running, "incomplete", details, output.usage)
@@ -562,7 +564,7 @@ class Session:
         if end is not None and "first_audio_ms" in milestones:
             at, total = samples_to_ms(end.sample), milestones["first_audio_ms"]
             self._send(events.latency_updated(reply.id, reply.item.id, at, milestones, total))
-        self._do(ReportReply(status, milestones))
+        self._do(ReportReply(status, milestones, running.worker_milestones_ms))
         if reply is self._active:
             self._active = None
             self._turn_event(turns.Event.REPLY_ENDED)
