@@ -4,8 +4,8 @@
 
 One JSON object a line: {"id", "turns": [{"speech" | "text", "expect_heard"?, "expect_any"?: [words],
 "expect_output"?: "speech"}], ...}. Paths are absolute or relative to the manifest; the turns of one line share one
-conversation. Further keys of a row are passed through; for the values of `voice` (who spoke) and `intent` the figures
-are also given one by one.
+conversation. Further keys of a row are passed through; for the values of `voice` (who spoke) and `intent`, of a row or
+of one turn, the figures are also given one by one.
 
 The report: {"rows": [{"id", "turns": [{"heard", "heard_wer", "reply", "outputs": [{"kind", "file"}], "milestones_ms",
 ...}]}], "summary": {"word_error_rate", "expected_words", "expected_outputs", ...}}, figures null where nothing was
@@ -62,6 +62,7 @@ class Said:
     expect_heard: str | None
     expect_any: tuple[str, ...]
     expect_output: str | None
+    labels: dict[str, str] = field(default_factory=dict)  # of this turn alone, see LABELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,8 @@ class Row:
 
 
 LABELS = ("voice", "intent")
-"""The extra keys by whose values the figures are grouped."""
-TURN_KEYS = {"speech", "text", "expect_heard", "expect_any", "expect_output"}
+"""The extra keys by whose values the figures are grouped. A turn's own wins over its row's."""
+TURN_KEYS = {"speech", "text", "expect_heard", "expect_any", "expect_output", *LABELS}
 LATER = {"image", "music"}
 
 
@@ -124,7 +125,7 @@ def parse_turn(value: Any, folder: Path) -> Said:
         raise EvaluationError(f"a turn has no key {sorted(unknown)[0]!r}")
     if ("speech" in value) == ("text" in value):
         raise EvaluationError('a turn has either "speech" or "text"')
-    for key in ("speech", "text", "expect_heard", "expect_output"):
+    for key in ("speech", "text", "expect_heard", "expect_output", *LABELS):
         if not isinstance(value.get(key, ""), str):
             raise EvaluationError(f"{key!r} must be a string")
     words = value.get("expect_any", [])
@@ -133,8 +134,9 @@ def parse_turn(value: Any, folder: Path) -> Said:
     speech = folder / value["speech"] if "speech" in value else None
     if speech is not None and not speech.is_file():
         raise EvaluationError(f"there is no file {speech}")
+    labels = {label: value[label] for label in LABELS if label in value}
     return Said(
-        speech, value.get("text", ""), value.get("expect_heard"), tuple(words), value.get("expect_output")
+        speech, value.get("text", ""), value.get("expect_heard"), tuple(words), value.get("expect_output"), labels
     )
 
 
@@ -410,8 +412,9 @@ def make_report(judged: Sequence[tuple[Row, list[Answered]]], manner: Manner) ->
     for label in LABELS:
         groups: dict[str, list[Answered]] = {}
         for row, answers in judged:
-            if label in row.extra:
-                groups.setdefault(str(row.extra[label]), []).extend(answers)
+            for said, answer in zip(row.turns, answers, strict=True):
+                if (value := said.labels.get(label, row.extra.get(label))) is not None:
+                    groups.setdefault(str(value), []).append(answer)
         if groups:
             report[f"by_{label}"] = {
                 name: summarise(answers, manner.feedback) for name, answers in sorted(groups.items())
