@@ -4,18 +4,20 @@ PYTHON ?= python3
 CONFIG ?= configs/nano.toml
 PORT ?=
 ARGS ?=
+MANIFEST ?= data/acceptance/development/manifest.jsonl
 
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --disable-pip-version-check --no-input --progress-bar off --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help install run test check browser
+.PHONY: help install run test check latency browser
 
 help:
 	@echo "make run      start the server on http://127.0.0.1:8080 (PORT=, CONFIG= change it)"
 	@echo "make test     run every test (ARGS= goes to pytest)"
 	@echo "make check    style, types and import directions"
+	@echo "make latency  how long a caller waits for the first sound (MANIFEST= names the questions)"
 	@echo "make install  make .venv with all that these need"
 
 install: $(VENV)/installed-dev
@@ -32,6 +34,10 @@ check: $(VENV)/installed-dev
 	@echo "Style" && $(PY) -m ruff check .
 	@echo "Types" && $(PY) -m mypy
 	@echo "Import directions" && $(PY) -m pytest -q tests/test_imports.py
+
+latency: $(VENV)/installed-dev
+	@echo "Calling a server with $(CONFIG)"
+	@$(PY) -m tools.latency $(MANIFEST) --config $(CONFIG) $(ARGS)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
