@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from assistant.tokenizers.speech import MAX_GAIN, SPEECH_LEVEL, at_speech_level
+from assistant.models.speech_tokenizer import SpeechTokenizer
+from assistant.tokenizers.speech import MAX_GAIN, SPEECH_LEVEL, SpeechEars, at_speech_level
+from tests.assistant.tiny import CODEC
 
 
 def voice(samples: int, level: float, seed: int = 0) -> np.ndarray:
@@ -40,3 +43,20 @@ def test_any_length_has_a_level(samples: int) -> None:
 
 def test_silence_stays_silence() -> None:
     assert not at_speech_level(np.zeros(1_000, np.float32)).any()
+
+
+@pytest.mark.parametrize("samples", [1, 319, 320, 321, 5_000])
+def test_an_utterance_becomes_one_code_a_frame_whatever_its_level(samples: int) -> None:
+    torch.manual_seed(2)
+    tokenizer = SpeechTokenizer.from_config(CODEC).eval()
+    ears, pcm = SpeechEars(tokenizer), voice(samples, 0.1)
+    codes = ears.listen(pcm)
+    assert len(codes) == ears.frames(samples) == -(-samples // 320)
+    with torch.inference_mode():
+        levelled = torch.from_numpy(at_speech_level(pcm)).view(1, 1, -1)
+        assert list(codes) == tokenizer.encode(levelled)[0, 0].tolist()
+    assert ears.listen(pcm / 8) == codes
+
+
+def test_no_sound_gives_no_codes() -> None:
+    assert SpeechEars(SpeechTokenizer.from_config(CODEC).eval()).listen(np.zeros(0, np.float32)) == ()
