@@ -45,18 +45,33 @@ def test_silence_stays_silence() -> None:
     assert not at_speech_level(np.zeros(1_000, np.float32)).any()
 
 
-@pytest.mark.parametrize("samples", [1, 319, 320, 321, 5_000])
-def test_an_utterance_becomes_one_code_a_frame_whatever_its_level(samples: int) -> None:
+@pytest.fixture(scope="module")
+def tokenizer() -> SpeechTokenizer:
+    """Untrained, with codes that tell levels apart: what the encoder makes of noise at sixteen levels."""
     torch.manual_seed(2)
     tokenizer = SpeechTokenizer.from_config(CODEC).eval()
-    ears, pcm = SpeechEars(tokenizer), voice(samples, 0.1)
-    codes = ears.listen(pcm)
-    assert len(codes) == ears.frames(samples) == -(-samples // 320)
     with torch.inference_mode():
-        levelled = torch.from_numpy(at_speech_level(pcm)).view(1, 1, -1)
-        assert list(codes) == tokenizer.encode(levelled)[0, 0].tolist()
-    assert ears.listen(pcm / 8) == codes
+        levels = [torch.from_numpy(voice(1_600, 0.01 * 1.5**n, seed=n)).view(1, 1, -1) for n in range(16)]
+        rows = torch.stack([tokenizer.encoder(wav)[0, :, 2] for wav in levels])
+        tokenizer.quantizer.codebooks[0].embed.copy_(rows)
+    return tokenizer
 
 
-def test_no_sound_gives_no_codes() -> None:
-    assert SpeechEars(SpeechTokenizer.from_config(CODEC).eval()).listen(np.zeros(0, np.float32)) == ()
+@pytest.mark.parametrize("samples", [1, 319, 320, 321, 5_000])
+def test_an_utterance_becomes_one_code_a_frame(tokenizer: SpeechTokenizer, samples: int) -> None:
+    ears = SpeechEars(tokenizer)
+    assert len(ears.listen(voice(samples, 0.1))) == ears.frames(samples) == -(-samples // 320)
+
+
+@pytest.mark.parametrize("level", [0.02, 0.6])
+def test_the_codes_are_those_of_the_utterance_at_one_level(tokenizer: SpeechTokenizer, level: float) -> None:
+    pcm = voice(5_000, level)
+    with torch.inference_mode():
+        as_it_is = tokenizer.encode(torch.from_numpy(pcm).view(1, 1, -1))[0, 0].tolist()
+        levelled = tokenizer.encode(torch.from_numpy(at_speech_level(pcm)).view(1, 1, -1))[0, 0].tolist()
+    assert as_it_is != levelled, "the level must matter here, or this proves nothing"
+    assert list(SpeechEars(tokenizer).listen(pcm)) == levelled
+
+
+def test_no_sound_gives_no_codes(tokenizer: SpeechTokenizer) -> None:
+    assert SpeechEars(tokenizer).listen(np.zeros(0, np.float32)) == ()
