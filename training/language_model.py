@@ -95,6 +95,8 @@ def make_vocabulary(folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 
+DRILLS = 0.35
+"""Sentences that are only to be heard right, for each dialogue."""
 SILENT_REPLIES = 0.4
 """Share of the replies to speech that are text only: they leave room for more to listen to."""
 WEIGHTS = {"text": 2.0, "speech": 0.3, "words": 0.7}
@@ -135,14 +137,16 @@ class Dialogues:
         for record, codes in read_codes(folder, "reply"):
             self.said[record["text"]] = _without_margins(codes[0], record["labels"])
             spoken.append((codes[0], record["labels"]))
+            text = _as_heard(record["text"])
+            self.heard.setdefault(text, []).append(with_words(codes[0], record["labels"], text, "us"))
         self.ears, self.mouth = Runs(heard), Runs(spoken)
-        self.drills = [text for text in self.heard]
+        self.drills = [*self.heard, *map(_as_heard, syllabus.all_replies())]
         print(f"{len(self.heard)} user sentences in {len(heard)} recordings, {len(self.said)} spoken replies", flush=True)
 
     def __iter__(self) -> Iterator[Example]:
         for dialogue in syllabus.generate(self.seed, self.split):
             yield self.example(dialogue)
-            if self.rng.random() < 0.12:
+            if self.rng.random() < DRILLS:
                 yield self.drill()
 
     def example(self, dialogue: syllabus.Dialogue) -> Example:
@@ -160,7 +164,7 @@ class Dialogues:
         return self._joined(parts)
 
     def drill(self) -> Example:
-        """Words in any order, to be heard right."""
+        """Words in any order, and nano's own replies, to be heard right."""
         text = self.rng.choice(self.drills)
         reply = self.dialogue.assistant_turn_tokens(text, "", None)
         return self._joined([self.turn(self.user_speech(text), text, reply[: reply.index(self.words.reply_mark) + 1])])
@@ -219,6 +223,11 @@ class Dialogues:
         tokens = system + [t for p in parts for t in p.tokens]
         targets = [IGNORE] * len(system) + [t for p in parts for t in p.targets]
         return Example(tokens[:ROW], targets[:ROW])
+
+
+def _as_heard(reply: str) -> str:
+    """A reply as it would be written down if a user said it."""
+    return " ".join("".join(c if c.isalpha() or c in "'’" else " " for c in reply.lower()).split())
 
 
 def _without_margins(codes: np.ndarray, labels: str) -> list[int]:

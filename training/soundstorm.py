@@ -28,7 +28,7 @@ from training.speech_tokenizer import ContentTraining
 
 CONFIG = {
     "codebook_size": 512,
-    "num_quantizers": 5,
+    "num_quantizers": 2,
     "dim": 128,
     "depth": 4,
     "heads": 4,
@@ -43,7 +43,7 @@ PROMPT_FRAMES = 100
 CHECKPOINT = "checkpoint.pt"
 MASK = CONFIG["codebook_size"]
 LEVELS = CONFIG["num_quantizers"]
-LEVEL_ODDS = (0.4, 0.18, 0.14, 0.14, 0.14)
+LEVEL_ODDS = (0.7, 0.3)
 GUESSES = 0.7
 """How often a pass sees its own guesses rather than masks."""
 REPEAT = 0.2

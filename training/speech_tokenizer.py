@@ -45,7 +45,7 @@ CONFIG = {
     "lstm_layers": 1,
     "activation": "Snake",
     "codebook_size": 512,
-    "n_q": 6,
+    "n_q": 3,
     "sample_rate": 16000,
 }
 PHONES = "_AIOQWYabdefhijklmnopstuvwzæðŋɐɑɒɔəɛɜɡɪɹɾʃʊʌʒʔʤʧθᵊᵻ"
