@@ -139,7 +139,7 @@ class Dialogue:
         return [*tokens, self.reply_end, *self.turn_end]
 
     def close(self, generated: Sequence[int]) -> list[int]:
-        """Generated tokens, cut off anywhere, as a whole assistant's turn: ends the speech that is open, adds the newline."""
+        """Generated tokens, cut off anywhere, as a whole assistant's turn: open speech is ended, the newline added."""
         tokens = list(generated)
         words = self.vocabulary
         speech = words.speech

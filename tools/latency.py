@@ -55,7 +55,7 @@ VOICED = 10 ** (-40 / 20)  # of an utterance's loudest 10 ms, by energy
 DIGITAL_SILENCE = 2 / 32768
 LATE_S = 0.06
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 180.0  # longer than the server itself waits for its worker: then it says why
 REPLY_TIMEOUT_S = 90.0
 SOUNDLESS_AFTER_S = 1.0  # a reply that has ended and of which nothing was heard for so long has no sound
 ON_THE_WAY_S = 0.3  # sound waits in the jitter buffer when the server's word of its end has come

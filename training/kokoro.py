@@ -61,12 +61,18 @@ class Kokoro:
         core = openvino.Core()
 
         def compiled(name: str, precision: str):
-            options = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
+            options = {
+                "INFERENCE_PRECISION_HINT": precision,
+                "INFERENCE_NUM_THREADS": threads,
+                "ENABLE_CPU_PINNING": False,
+            }
             return core.compile_model(core.read_model(folder / name), "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
 
         self._durations, self._sound = compiled("durations.onnx", "f32"), compiled("sound.onnx", "bf16")
         self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
-        self._styles = {p.stem: np.fromfile(p, np.float32).reshape(-1, 256) for p in sorted(folder.glob("voices/*.bin"))}
+        self._styles = {
+            p.stem: np.fromfile(p, np.float32).reshape(-1, 256) for p in sorted(folder.glob("voices/*.bin"))
+        }
 
     @property
     def voices(self) -> list[str]:
@@ -117,7 +123,7 @@ def _merge(symbols: list[str], ends: np.ndarray) -> tuple[str, np.ndarray]:
 
 
 def frame_labels(utterance: Utterance, quiet_db: float = -45.0) -> str:
-    """One phoneme a 20 ms frame. Quiet frames are silence, but for the first 100 ms of an obstruent, which may be quiet."""
+    """One phoneme a 20 ms frame. Quiet frames are silence, but for the first 100 ms of an obstruent."""
     frames = -(-len(utterance.speech) // FRAME)
     middles = (np.arange(frames) + 0.5) * FRAME / RATE
     index = np.minimum(np.searchsorted(utterance.ends, middles), len(utterance.phones) - 1)

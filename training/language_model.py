@@ -5,8 +5,8 @@
               from real runs (`training.spoken`); `--minutes` is the budget, the learning rate follows it
 `export`      models/nano/llama.*, tokenizer.model, added_tokens.json
 
-What the assistant says is learned: the transcript, the reply, its speech. And, because words are learned far sooner when
-their place is known: where a word of the user's speech ends, its text pieces, which nothing asks for at inference.
+What the assistant says is learned: the transcript, the reply, its speech. And, because words are learned far sooner
+when their place is known: where a word of the user's speech ends, its text pieces, which nothing asks for at inference.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ class Dialogues:
             self.heard.setdefault(text, []).append(with_words(codes[0], record["labels"], text, "us"))
         self.ears, self.mouth = Runs(heard), Runs(spoken)
         self.drills = [*self.heard, *map(_as_heard, syllabus.all_replies())]
-        print(f"{len(self.heard)} user sentences in {len(heard)} recordings, {len(self.said)} spoken replies", flush=True)
+        print(
+            f"{len(self.heard)} user sentences in {len(heard)} recordings, {len(self.said)} spoken replies", flush=True
+        )
 
     def __iter__(self) -> Iterator[Example]:
         for dialogue in syllabus.generate(self.seed, self.split):
@@ -238,7 +240,7 @@ def _without_margins(codes: np.ndarray, labels: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of packed dialogues, [B, ROW] each: tokens, what follows (IGNORE where it is not learned), which dialogue."""
+    """Rows of packed dialogues, [B, ROW] each: tokens, what is learned there or IGNORE, which dialogue."""
 
     inputs: Tensor
     targets: Tensor
@@ -249,7 +251,7 @@ class Batch:
 
 
 def batches(examples: Iterator[Example], rows: int) -> Iterator[Batch]:
-    """Batches of one shape, so that training is compiled once. A dialogue goes to the fullest row that has room for it."""
+    """Batches of one shape: training is compiled once. A dialogue goes to the fullest row with room for it."""
     waiting: list[Example] = []
     while True:
         waiting += [next(examples) for _ in range(8 * rows - len(waiting))]
@@ -282,7 +284,7 @@ def _packed(rows: list[list[Example]]) -> Batch:
 
 
 def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
-    """States of packed rows, every dialogue seeing itself alone. Plain products: on a CPU their gradients are faster."""
+    """States of packed rows, every dialogue alone. Plain products: on a CPU their gradients are faster."""
     row = inputs.shape[1]
     same = documents[:, :, None] == documents[:, None, :]
     visible = same & torch.ones(row, row, dtype=torch.bool, device=inputs.device).tril()
@@ -339,7 +341,10 @@ def train(options: argparse.Namespace) -> None:
             adjust_lr_fn="match_rms_adamw",
         ),
         torch.optim.AdamW(
-            [p for p in masters.parameters() if id(p) not in inside], lr=options.rate, betas=(0.9, 0.98), weight_decay=0.0
+            [p for p in masters.parameters() if id(p) not in inside],
+            lr=options.rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.0,
         ),
     ]
     for optimizer, saved in zip(optimizers, state.get("optimizers", []), strict=False):

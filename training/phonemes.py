@@ -11,7 +11,19 @@ import re
 from functools import lru_cache
 
 SILENCE = "_"
-_MERGED = {"eɪ": "A", "aɪ": "I", "oʊ": "O", "əʊ": "Q", "aʊ": "W", "ɔɪ": "Y", "tʃ": "ʧ", "dʒ": "ʤ", "ɚ": "əɹ", "r": "ɹ", "x": "k"}
+_MERGED = {
+    "eɪ": "A",
+    "aɪ": "I",
+    "oʊ": "O",
+    "əʊ": "Q",
+    "aʊ": "W",
+    "ɔɪ": "Y",
+    "tʃ": "ʧ",
+    "dʒ": "ʤ",
+    "ɚ": "əɹ",
+    "r": "ɹ",
+    "x": "k",
+}
 _DROPPED = "ː̩ˑʲ̃‍‿͡"
 _CLAUSE = re.compile(r"([,.!?;:])")
 

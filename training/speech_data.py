@@ -1,10 +1,9 @@
 """The spoken corpus: syllabus sentences by many voices, with a phoneme for every 20 ms frame.
 
 `python -m training.speech_data PART --minutes M` speaks until M minutes of speech are there; run again, it goes on
-where it where it stopped. Parts: `words` (words in any order, for phonemes in many surroundings), `train` (user sentences by voices
-and mixtures that may be learned from), `reply` (every reply once, by the voice whose speech the language model learns),
-`voices` (replies by nano's other voices), `development` (voices and phrasings kept out of training), `acceptance` (the
-reserved voices, held-out phrasings, whole dialogues).
+where it stopped. Parts: `words` (words in any order, for phonemes in many surroundings), `train` (user sentences by
+voices and mixtures that may be learned from), `reply` (every reply once, by the voice whose speech the language model
+learns), `voices` (replies by nano's other voices), `development` (voices and phrasings kept out of training).
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def lines(part: str, voices: list[str], shard: int, spoken: frozenset[str] = fro
         while True:
             text = " ".join(rng.choice(vocabulary) for _ in range(rng.randint(3, 7)))
             yield Line(text, _mixtures(rng, allowed), rng.uniform(0.8, 1.25), 0, 0)
-    closed = sorted(RESERVED if part == "acceptance" else DEVELOPMENT)
+    closed = sorted(DEVELOPMENT)
     for number, dialogue in enumerate(generate(shard, "train" if part == "train" else "held_out")):
         voice = {closed[(shard + number) % len(closed)]: 1.0}
         for turn, spoken in enumerate(dialogue.turns):
@@ -127,7 +126,9 @@ def make(folder: Path, part: str, minutes: float, worker: int, workers: int) -> 
     kokoro = Kokoro(folder.parent / "kokoro")
     began, shard = time.monotonic(), worker
     while True:
-        done = sum(len(labels["labels"]) for p in folder.glob(f"{part}-*.npz") for labels in _meta(p)) * FRAME / RATE / 60
+        done = (
+            sum(len(labels["labels"]) for p in folder.glob(f"{part}-*.npz") for labels in _meta(p)) * FRAME / RATE / 60
+        )
         if done >= minutes:
             return
         path = folder / f"{part}-{shard:05d}.npz"
@@ -154,7 +155,7 @@ def _meta(path: Path) -> list[dict]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["words", "train", "reply", "voices", "development", "acceptance"])
+    parser.add_argument("part", choices=["words", "train", "reply", "voices", "development"])
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--folder", type=Path, default=Path("data/speech"))
     parser.add_argument("--worker", type=int, default=0)

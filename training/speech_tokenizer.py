@@ -73,7 +73,7 @@ class Corpus:
         return sum(len(labels) for _, labels in self.items) / 3000
 
     def batch(self, rng: np.random.Generator, frames: int) -> tuple[Tensor, Tensor]:
-        """Augmented utterances of similar length, `frames` frames in all: wav [B, 1, S], classes [B, T] (-1: padding)."""
+        """Augmented utterances of like length, `frames` frames in all: wav [B, 1, S], classes [B, T] (-1: padding)."""
         anchor = len(self.items[rng.integers(len(self.items))][1])
         chosen: list[tuple[np.ndarray, np.ndarray]] = []
         while sum(len(labels) for _, labels in chosen) < frames:
@@ -134,7 +134,6 @@ class ContentTraining(nn.Module):
         mel_error = (guess - want).square().mean(1)[voiced].mean()
         right = (logits.argmax(-1) == target)[voiced].float().mean()
         return loss + mel_error, right, mel_error
-
 
     @torch.no_grad()
     def _follow(self, nearest: Tensor, content: Tensor, voiced: Tensor, keep: float = 0.98) -> None:
@@ -207,7 +206,11 @@ def train(model: ContentTraining, options: argparse.Namespace, steps: int, rate:
         recent.append((float(loss.detach()), float(right), float(mel.detach())))
         if step % 100 == 0 or step == steps:
             mean = np.mean(recent[-100:], 0)
-            print(f"step {step} loss {mean[0]:.3f} right {mean[1]:.3f} mel {mean[2]:.4f} {time.monotonic() - began:.0f} s", flush=True)
+            print(
+                f"step {step} loss {mean[0]:.3f} right {mean[1]:.3f} mel {mean[2]:.4f} "
+                f"{time.monotonic() - began:.0f} s",
+                flush=True,
+            )
         if step % 500 == 0 or step == steps:
             if development.items:
                 print(f"  unseen voices: {accuracy(model.cpu(), development, quantize):.3f}", flush=True)
@@ -259,15 +262,22 @@ def codebooks(model: ContentTraining, options: argparse.Namespace) -> None:
         found = latents(model, corpus, 150_000, augment=True)[:, :content]
         books[0].embed.zero_()
         books[0].embed[:, :content] = k_means(found, size)
-        print(f"codebook 0 by k-means, unseen voices {accuracy(model, Corpus(options.data, ['development']), True):.3f}")
+        print(
+            f"codebook 0 by k-means, unseen voices {accuracy(model, Corpus(options.data, ['development']), True):.3f}"
+        )
         train(model, options, options.steps, 1.5e-3, quantize=True)
         found = latents(model, corpus, 150_000, augment=True, seed=1)[:, :content]
         nearest = books[0].nearest(F.pad(found, (0, CONFIG["dimension"] - content)))
         counts = torch.bincount(nearest, minlength=size)
         sums = torch.zeros(size, content).index_add_(0, nearest, found)
-        books[0].embed[:, :content] = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], books[0].embed[:, :content])
+        books[0].embed[:, :content] = torch.where(
+            counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], books[0].embed[:, :content]
+        )
         print(f"codebook 0 in use: {int((counts > 0).sum())} of {size}")
-        print(f"unseen voices, codebook refitted: {accuracy(model, Corpus(options.data, ['development']), True):.3f}", flush=True)
+        print(
+            f"unseen voices, codebook refitted: {accuracy(model, Corpus(options.data, ['development']), True):.3f}",
+            flush=True,
+        )
     else:
         model.load_state_dict(torch.load(options.run / "quantized.pt", weights_only=True))
     residual = latents(model, corpus, 200_000, augment=False)[:, content:]

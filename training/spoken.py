@@ -70,7 +70,7 @@ class Runs:
         return [token for run in self._spoken(rng, phones(text, accent)) for token in run]
 
     def speak_words(self, rng: random.Random, text: str, accent: str, pause: float = 0.02) -> list[Frame]:
-        """The same for words without punctuation, one said after the other; `pause` is the chance of a short silence."""
+        """The same for words without punctuation; `pause` is the chance of a short silence before one."""
         names: list[str] = []
         words: list[str] = []
         for word in text.split():

@@ -21,7 +21,7 @@ MEL_HOP = 160
 
 
 def mel_filters(bands: int, n_fft: int, sample_rate: int) -> Tensor:
-    """Triangular filters [bands, n_fft // 2 + 1] evenly spaced on the mel scale (2595 log10(1 + f / 700)), unit peak."""
+    """Triangular filters [bands, n_fft // 2 + 1] even on the mel scale (2595 log10(1 + f / 700)), unit peak."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
     bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
@@ -71,7 +71,9 @@ class LogMelEncoder(nn.Module):
         )
         acoustic = dimension - content_dimension
         self.acoustic = nn.Sequential(
-            nn.Conv1d(bands, 2 * acoustic, 4, stride=2, padding=1), nn.GELU(), nn.Conv1d(2 * acoustic, acoustic, 3, padding=1)
+            nn.Conv1d(bands, 2 * acoustic, 4, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv1d(2 * acoustic, acoustic, 3, padding=1),
         )
 
     @classmethod
