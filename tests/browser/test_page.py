@@ -22,7 +22,8 @@ from tests.browser.scripted import HEARD, REPLY
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
-QUESTION = Path(__file__).with_name("hello_who_are_you.wav")  # 3 s, 16 kHz; a voice that nano was not trained on
+QUESTION = Path(__file__).with_name("hello_who_are_you.wav")  # 16 kHz
+"""In a voice that nano has learned from: how well it hears others is measured by `tools.evaluate`, not here."""
 NANO = ROOT / "models" / "nano" / "MANIFEST"
 
 NO_CALLS = "--webrtc-ip-handling-policy=disable_non_proxied_udp"
