@@ -25,6 +25,7 @@ from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training.augment import recorded, warped
 from training.kokoro import FRAME, RATE
+from training.speech_data import read_shard
 from training.speech_tokenizer import ContentTraining
 
 Utterance = tuple[dict[str, Any], np.ndarray]
@@ -36,17 +37,6 @@ ROUND = 8
 """Augmented utterances last a multiple of this many frames, so that many share a length."""
 MARGIN = 0.6
 """Seconds of near-silence at most on either side."""
-
-
-def read_shard(path: Path) -> Iterator[Utterance]:
-    """One file of the corpus: as `training.speech_data.read`, with where it stands in the description."""
-    with np.load(path) as shard:
-        speech, start = shard["speech"], 0
-        for index, record in enumerate(json.loads(str(shard["meta"]))):
-            end = start + record["samples"]
-            place = {"shard": path.stem, "index": index, "labels": record["labels"][: record["samples"] // FRAME]}
-            yield record | place, speech[start:end].astype(np.float32) / 32767
-            start = end
 
 
 def read_codes(folder: Path, part: str) -> Iterator[Utterance]:

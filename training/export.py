@@ -23,8 +23,8 @@ from assistant.models.soundstorm import SoundStorm
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training import soundstorm, voice_decoder
-from training.codes import load_tokenizer, read_codes, read_shard
-from training.speech_data import REPLY_VOICES
+from training.codes import load_tokenizer, read_codes
+from training.speech_data import REPLY_VOICES, read_shard
 from training.speech_tokenizer import CONFIG, SCALE, ContentTraining, classes
 
 CHECKED = 60

@@ -323,8 +323,8 @@ def train(options: argparse.Namespace) -> None:
     state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
     spent, step = state.get("seconds", 0.0), state.get("step", 0)
     dialogues = Dialogues(options.codes, run, seed=options.seed * 1000 + step)
-    held_out = Dialogues.__new__(Dialogues)
-    held_out.__dict__ = {**dialogues.__dict__, "split": "held_out", "rng": random.Random(7), "seed": 7}
+    held_out = copy.copy(dialogues)  # the corpus is shared
+    held_out.split, held_out.rng, held_out.seed = "held_out", random.Random(7), 7
     config = {**CONFIG, "vocab_size": dialogues.words.size, "torch_dtype": "float16"}
     (run / "config.json").write_text(json.dumps(config, indent=1))
     masters = Llama.from_config(config).to(device)

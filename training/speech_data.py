@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,15 +111,21 @@ def write_shard(path: Path, records: list[tuple[Line, np.ndarray, str]]) -> None
     temporary.rename(path)
 
 
-def read(folder: Path, part: str) -> Iterator[tuple[dict, np.ndarray]]:
-    """All utterances of a part: their description and speech [samples] float32 at 16 kHz."""
+def read_shard(path: Path) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """One file of the corpus: descriptions, with where they stand in it, and speech [samples] float32 at 16 kHz."""
+    with np.load(path) as shard:
+        speech, start = shard["speech"], 0
+        for index, record in enumerate(json.loads(str(shard["meta"]))):
+            end = start + record["samples"]
+            place = {"shard": path.stem, "index": index, "labels": record["labels"][: record["samples"] // FRAME]}
+            yield record | place, speech[start:end].astype(np.float32) / 32767
+            start = end
+
+
+def read(folder: Path, part: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """All utterances of a part."""
     for path in sorted(folder.glob(f"{part}-*.npz")):
-        with np.load(path) as shard:
-            speech, start = shard["speech"], 0
-            for record in json.loads(str(shard["meta"])):
-                end = start + record["samples"]
-                yield record, speech[start:end].astype(np.float32) / 32767
-                start = end
+        yield from read_shard(path)
 
 
 def make(folder: Path, part: str, minutes: float, worker: int, workers: int) -> None:

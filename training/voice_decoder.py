@@ -20,8 +20,9 @@ from assistant.models.log_mel import mel_filters
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training.budget import Average, Budget
-from training.codes import load_tokenizer, read_codes, read_shard
+from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
+from training.speech_data import read_shard
 from training.speech_tokenizer import SCALE, ContentTraining, classes
 
 CHECKPOINT = "checkpoint.pt"
