@@ -55,7 +55,11 @@ TEXT_PIECES = 1536
 CODES = {"image": 1024, "speech": 512, "music": 1024}
 ROW = 768
 """Tokens of a row of a batch. Whole dialogues are packed into rows; longer ones lose their oldest turns."""
+QUERIES = 192
+"""Queries whose attention is computed at once: a part of ROW."""
 IGNORE = -100
+SENTENCES = 20_000
+"""Sentences whose pieces are scrambled."""
 KEPT_BACK = 30_000
 """Held-out sentences that are looked for among the recordings."""
 
@@ -95,8 +99,10 @@ def make_vocabulary(folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 
-DRILLS = 0.35
+DRILLS = 0.6
 """Sentences that are only to be heard right, for each dialogue."""
+SCRAMBLED = 0.6
+"""Share of the drills that are put together from pieces of sentences."""
 SILENT_REPLIES = 0.4
 """Share of the replies to speech that are text only: they leave room for more to listen to."""
 WEIGHTS = {"text": 2.0, "speech": 0.3, "words": 0.7}
@@ -141,6 +147,7 @@ class Dialogues:
             self.heard.setdefault(text, []).append(with_words(codes[0], record["labels"], text, "us"))
         self.ears, self.mouth = Runs(heard), Runs(spoken)
         self.drills = [*self.heard, *map(_as_heard, syllabus.all_replies())]
+        self.sentences = [text.split() for text in islice(syllabus.user_sentences("train"), SENTENCES) if text]
         print(
             f"{len(self.heard)} user sentences in {len(heard)} recordings, {len(self.said)} spoken replies", flush=True
         )
@@ -166,10 +173,19 @@ class Dialogues:
         return self._joined(parts)
 
     def drill(self) -> Example:
-        """Words in any order, and nano's own replies, to be heard right."""
-        text = self.rng.choice(self.drills)
+        """To be heard right and not to be guessed: pieces of sentences, words in any order, nano's own replies."""
+        text = self.scrambled() if self.rng.random() < SCRAMBLED else self.rng.choice(self.drills)
         reply = self.dialogue.assistant_turn_tokens(text, "", None)
         return self._joined([self.turn(self.user_speech(text), text, reply[: reply.index(self.words.reply_mark) + 1])])
+
+    def scrambled(self) -> str:
+        """A few words of one sentence, then of another."""
+        words: list[str] = []
+        for _ in range(self.rng.randint(2, 4)):
+            sentence = self.rng.choice(self.sentences)
+            start = self.rng.randrange(len(sentence))
+            words += sentence[start : start + self.rng.randint(1, 4)]
+        return " ".join(words)
 
     def turn(self, frames: list[Frame] | None, heard: str, reply: list[int]) -> Example:
         """The user's turn, spoken or (without frames) typed, and the reply."""
@@ -284,7 +300,10 @@ def _packed(rows: list[list[Example]]) -> Batch:
 
 
 def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
-    """States of packed rows, every dialogue alone. Plain products: on a CPU their gradients are faster."""
+    """States of packed rows, every dialogue alone. Plain products: on a CPU their gradients are faster.
+
+    A block of queries sees no key after it, so the products leave most of those out.
+    """
     row = inputs.shape[1]
     same = documents[:, :, None] == documents[:, None, :]
     visible = same & torch.ones(row, row, dtype=torch.bool, device=inputs.device).tril()
@@ -292,8 +311,12 @@ def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(-3, -2) for x in (q, k, v))
-        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)) + bias
-        return torch.matmul(scores.softmax(-1), v).transpose(-3, -2)
+        q, blocks = q * q.shape[-1] ** -0.5, []
+        for start in range(0, row, QUERIES):
+            end = start + QUERIES
+            scores = torch.matmul(q[..., start:end, :], k[..., :end, :].transpose(-1, -2)) + bias[..., start:end, :end]
+            blocks.append(torch.matmul(scores.softmax(-1), v[..., :end, :]))
+        return torch.cat(blocks, -2).transpose(-3, -2)
 
     return model.hidden(inputs, attend=attend)
 
@@ -355,8 +378,9 @@ def train(options: argparse.Namespace) -> None:
     stream = batches(iter(dialogues), options.rows)
     following = ahead.submit(next, stream)
     total, began, recent, seen = options.minutes * 60, time.monotonic(), [], state.get("tokens", 0)
+    first = step
     while (elapsed := spent + time.monotonic() - began) < total:
-        rate = options.rate * min(1.0, (step + 1) / 100, max(0.02, (1 - elapsed / total) / options.decay))
+        rate = options.rate * min(1.0, (step - first + 1) / 100, max(0.02, (1 - elapsed / total) / options.decay))
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate
         batch, following = following.result().to(device), ahead.submit(next, stream)

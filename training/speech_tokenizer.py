@@ -5,6 +5,9 @@ synthetic, take HuBERT's place. Steps, each a subcommand, each resumable by runn
 
 `content`    the encoder: phonemes from the content part, the mel spectrum from the acoustic part
 `codebooks`  codebook 0 by k-means on content and a phase of training through it; the others by residual k-means
+
+With `--acoustic EARLIER.pt` only what is said is learned anew: the acoustic part and its codebooks are an earlier
+tokenizer's, so that what was trained on its acoustic codes can go on (`training.successor`).
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ CONFIG = {
     "num_mels": 80,
     "n_fft": 1024,
     "win_size": 640,
-    "encoder_channels": 224,
-    "encoder_lstm_layers": 1,
+    "encoder_channels": 256,
+    "encoder_lstm_layers": 2,
     "content_dimension": 32,
     "dimension": 96,
     "semantic_dimension": 96,
@@ -280,15 +283,31 @@ def codebooks(model: ContentTraining, options: argparse.Namespace) -> None:
         )
     else:
         model.load_state_dict(torch.load(options.run / "quantized.pt", weights_only=True))
+    if not options.acoustic:
+        acoustic_codebooks(model, corpus)
+    torch.save(model.state_dict(), options.run / "codebooks.pt")
+
+
+def acoustic_codebooks(model: ContentTraining, corpus: Corpus) -> None:
+    """Residual k-means on the acoustic part of the latents."""
+    content, size = model.content_size, CONFIG["codebook_size"]
     residual = latents(model, corpus, 200_000, augment=False)[:, content:]
     total = residual.var(0).sum()
-    for level, book in enumerate(books[1:], 1):
+    for level, book in enumerate(model.tokenizer.quantizer.codebooks[1:], 1):
         centres = k_means(residual, size)
         book.embed.zero_()
         book.embed[:, content:] = centres
         residual = residual - centres[(2 * residual @ centres.T - centres.square().sum(1)).argmax(1)]
         print(f"codebook {level}: {float(residual.var(0).sum() / total):.3f} of the variance left", flush=True)
-    torch.save(model.state_dict(), options.run / "codebooks.pt")
+
+
+def keep_acoustic(model: ContentTraining, path: Path) -> None:
+    """Take how it sounds, codebooks included, from an earlier tokenizer and train it no further."""
+    kept = ("tokenizer.encoder.acoustic.", "predict_mel.")
+    kept += tuple(f"tokenizer.quantizer.vq.layers.{k}." for k in range(1, CONFIG["n_q"]))
+    state = {name: value for name, value in torch.load(path, weights_only=True).items() if name.startswith(kept)}
+    model.load_state_dict(state, strict=False)
+    model.tokenizer.encoder.acoustic.requires_grad_(False)
 
 
 def main() -> None:
@@ -299,13 +318,19 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/speech_tokenizer"))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--acoustic", type=Path, help="an earlier codebooks.pt whose acoustic codes stay")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     options.run.mkdir(parents=True, exist_ok=True)
     (options.run / "config.json").write_text(json.dumps(CONFIG, indent=1))
     torch.manual_seed(options.seed)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     model = ContentTraining()
+    if options.acoustic:
+        keep_acoustic(model, options.acoustic)
     if options.step == "content":
         train(model, options, options.steps, 3e-3, quantize=False)
     else:
