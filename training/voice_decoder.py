@@ -1,7 +1,7 @@
 """Nano's SpeechTokenizer decoder: from code to sound. Encoder and codebooks are frozen.
 
-`train` learns from utterances and their codes (`training.codes`): spectra at several resolutions first, then also a
-small discriminator of complex spectra (arXiv 2210.13438). It spends `--minutes`, in one go or several.
+`train` learns from utterances and their codes (`training.codes`) to make what has the same spectra, at several
+resolutions, and what the ears hear as the same. It spends `--minutes`, in one go or several.
 `listen` speaks unseen development utterances from their codes: WAV files, a picture of spectrograms, two figures.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assistant.models.log_mel import mel_filters
+from assistant.models.log_mel import LogMelEncoder, mel_filters
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training.budget import Average, Budget
@@ -29,9 +29,8 @@ CHECKPOINT = "checkpoint.pt"
 WINDOWS = (256, 512, 1024, 2048)
 """FFT sizes of the reconstruction loss, in samples; a quarter of each is its hop."""
 MEL_BANDS = {256: (20,), 512: (20, 40), 1024: (20, 80), 2048: (20, 80)}
-ADVERSARY_WINDOWS = (256, 512, 1024)
-SHARES = {"spectra": 1.0, "adversary": 0.4, "features": 0.6}
-"""How strongly each loss pulls at the waveform once the discriminator takes part."""
+SHARES = {"spectra": 1.0, "content": 0.5}
+"""How strongly each loss pulls at the waveform."""
 
 
 class Voices:
@@ -104,56 +103,20 @@ class SpectralLoss(nn.Module):
         return loss / len(WINDOWS)
 
 
-class Discriminator(nn.Module):
-    """Tells recorded from decoded speech by the complex spectrum at one window."""
+class ContentLoss(nn.Module):
+    """Distance of wav [B, S] to the wanted one in what the frozen ears hear: 0, the same, to 2, the opposite."""
 
-    def __init__(self, n_fft: int, channels: int = 16) -> None:
+    def __init__(self, ears: LogMelEncoder) -> None:
         super().__init__()
-        self.n_fft = n_fft
-        sizes = (2, channels // 2, channels, channels, channels)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(i, o, (9, 3), (1 if i == 2 else 2, 1), (4, d), (1, d))
-            for i, o, d in zip(sizes[:-1], sizes[1:], (1, 1, 2, 4), strict=True)
-        )
-        self.last = nn.Conv2d(channels, 1, 3, padding=1)
+        self.ears = ears
 
-    def forward(self, wav: Tensor) -> list[Tensor]:
-        """What every layer makes of wav [B, S]; the last entry is the verdict."""
-        found = spectrum(wav, self.n_fft) * (4.0 / self.n_fft**0.5)
-        x = torch.stack([found.real, found.imag], 1)
-        features = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        return [*features, self.last(x)]
+    def content(self, wav: Tensor) -> Tensor:
+        return F.normalize(self.ears.content(self.ears.mel(wav.unsqueeze(1))).float(), dim=1)
 
-
-def discriminators() -> nn.ModuleList:
-    return nn.ModuleList(Discriminator(n_fft) for n_fft in ADVERSARY_WINDOWS)
-
-
-def judged_loss(judges: nn.ModuleList, wav: Tensor, want: Tensor) -> Tensor:
-    """What the discriminators learn from: hinge loss."""
-    losses = []
-    for judge in judges:
-        real, fake = judge(want)[-1].float(), judge(wav)[-1].float()
-        losses.append(F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-    return torch.stack(losses).mean()
-
-
-def fooling_losses(judges: nn.ModuleList, wav: Tensor, want: Tensor) -> tuple[Tensor, Tensor]:
-    """What the decoder learns from them: to pass as real, and to look alike on the way."""
-    verdicts, distances = [], []
-    for judge in judges:
-        fake = judge(wav)
+    def forward(self, wav: Tensor, want: Tensor) -> Tensor:
         with torch.no_grad():
-            real = judge(want)
-        verdicts.append(-fake[-1].float().mean())
-        distances += [
-            (a.float() - b.float()).abs().mean() / (b.float().abs().mean() + 1e-4)
-            for a, b in zip(fake[:-1], real[:-1], strict=True)
-        ]
-    return torch.stack(verdicts).mean(), torch.stack(distances).mean()
+            target = self.content(want)
+        return 1 - (self.content(wav) * target).sum(1).mean()
 
 
 class Balance:
@@ -179,13 +142,11 @@ def train(options: argparse.Namespace) -> None:
     quantizer, decoder = tokenizer.quantizer.to(device), tokenizer.decoder.to(device).requires_grad_(True)
     voices = Voices(options.data, options.codes, options.parts, options.segment)
     print(f"{voices.minutes:.0f} minutes to learn from", flush=True)
-    spectra, judges, balance = SpectralLoss().to(device), discriminators().to(device), Balance()
+    spectra, content, balance = SpectralLoss().to(device), ContentLoss(tokenizer.encoder).to(device), Balance()
     optimizer = torch.optim.AdamW(decoder.parameters(), options.rate, betas=(0.8, 0.99), weight_decay=0.01)
-    opponent = torch.optim.AdamW(judges.parameters(), options.rate / 2, betas=(0.5, 0.9), weight_decay=0.01)
     average, budget, step = Average(decoder, 0.997), Budget(options.minutes), 0
     path = options.run / CHECKPOINT
-    parts = {"decoder": decoder, "average": average.model, "judges": judges}
-    parts |= {"optimizer": optimizer, "opponent": opponent}
+    parts = {"decoder": decoder, "average": average.model, "optimizer": optimizer}
     if path.exists():
         saved = torch.load(path, map_location=device, weights_only=True)
         for name, part in parts.items():
@@ -202,35 +163,25 @@ def train(options: argparse.Namespace) -> None:
     rng, recent = np.random.default_rng([options.seed, step]), []
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
-        opponent.param_groups[0]["lr"] = budget.rate * options.rate / 2
         codes, want = (x.to(device) for x in voices.batch(rng, options.batch))
         want = want.squeeze(1)
         with torch.autocast(device.type, torch.bfloat16):
             wav = decoder(quantizer.decode(codes)).squeeze(1).float()
         heard = wav.detach().requires_grad_(True)
-        losses = {"spectra": spectra(heard, want)}
-        figures = [float(losses["spectra"].detach()), 0.0, 0.0, 0.0]
-        if budget.fraction >= options.adversary_from:
-            with torch.autocast(device.type, torch.bfloat16):
-                judged = judged_loss(judges, heard.detach(), want)
-            opponent.zero_grad()
-            judged.backward()
-            opponent.step()
-            with torch.autocast(device.type, torch.bfloat16):
-                losses["adversary"], losses["features"] = fooling_losses(judges, heard, want)
-            figures[1:] = [float(judged.detach()), *(float(losses[n].detach()) for n in ("adversary", "features"))]
+        with torch.autocast(device.type, torch.bfloat16):
+            losses = {"content": content(heard, want)}
+        losses["spectra"] = spectra(heard, want)
         optimizer.zero_grad()
         wav.backward(balance.pull(heard, losses))
         nn.utils.clip_grad_norm_(decoder.parameters(), options.clip)
         optimizer.step()
         average.update(decoder)
         step += 1
-        recent.append(figures)
+        recent.append([float(losses[name].detach()) for name in SHARES])
         if step % 50 == 0:
             mean = np.mean(recent[-50:], 0)
             print(
-                f"step {step} spectra {mean[0]:.3f} judged {mean[1]:.3f} adversary {mean[2]:.3f} features {mean[3]:.3f}"
-                f" {budget.spent:.1f} min",
+                f"step {step} spectra {mean[0]:.3f} content {mean[1]:.3f} {budget.spent:.1f} min",
                 flush=True,
             )
         if step % 200 == 0:
@@ -308,7 +259,6 @@ def main() -> None:
     parser.add_argument("--segment", type=int, default=44, help="frames of 20 ms")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--clip", type=float, default=1.0)
-    parser.add_argument("--adversary-from", type=float, default=0.5, help="after this share of the time")
     parser.add_argument("--count", type=int, default=8, help="utterances to listen to")
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
