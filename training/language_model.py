@@ -6,7 +6,8 @@
 `export`      models/nano/llama.*, tokenizer.model, added_tokens.json
 
 What the assistant says is learned: the transcript, the reply, its speech. And, because words are learned far sooner
-when their place is known: where a word of the user's speech ends, its text pieces, which nothing asks for at inference.
+when their place is known, what nothing asks for at inference: where a word of the user's speech ends, its text pieces;
+where one of the assistant's ends, in some of its replies, the piece that the next word begins with.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import MARKUP, Vocabulary
 from training import syllabus
 from training.codes import read_codes
+from training.kokoro import SILENCE
 from training.spoken import Frame, Runs, disturbed, with_words
 
 CONFIG = {
@@ -103,10 +105,14 @@ DRILLS = 0.6
 """Sentences that are only to be heard right, for each dialogue."""
 SCRAMBLED = 0.6
 """Share of the drills that are put together from pieces of sentences."""
-SILENT_REPLIES = 0.4
+TYPED = 0.2
+"""Share of the dialogues in which the user types: short, and mostly about speaking."""
+SILENT_REPLIES = 0.35
 """Share of the replies to speech that are text only: they leave room for more to listen to."""
-WEIGHTS = {"text": 2.0, "speech": 0.3, "words": 0.7}
-"""What a token of assistant's text or speech, and a piece of a word of the user's, counts in the loss."""
+ANNOUNCED = 0.4
+"""Share of the spoken replies in which the next word is asked for where one ends."""
+WEIGHTS = {"text": 2.0, "speech": 0.4, "words": 0.7}
+"""What a token of assistant's text or speech, and a piece of a word, counts in the loss."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +145,13 @@ class Dialogues:
                     frames = with_words(codes[0], record["labels"], record["text"], accent)
                     self.heard.setdefault(record["text"], []).append(frames)
                     heard.append((codes[0], record["labels"]))
-        self.said: dict[str, list[int]] = {}
+        self.said: dict[str, list[Frame]] = {}
         for record, codes in read_codes(folder, "reply"):
-            self.said[record["text"]] = _without_margins(codes[0], record["labels"])
-            spoken.append((codes[0], record["labels"]))
-            text = _as_heard(record["text"])
-            self.heard.setdefault(text, []).append(with_words(codes[0], record["labels"], text, "us"))
+            text, labels = record["text"], record["labels"]
+            self.said[text] = _without_margins(with_words(codes[0], labels, text, "us"), labels)
+            spoken.append((codes[0], labels))
+            text = _as_heard(text)
+            self.heard.setdefault(text, []).append(with_words(codes[0], labels, text, "us"))
         self.ears, self.mouth = Runs(heard), Runs(spoken)
         self.drills = [*self.heard, *map(_as_heard, syllabus.all_replies())]
         self.sentences = [text.split() for text in islice(syllabus.user_sentences("train"), SENTENCES) if text]
@@ -160,23 +167,21 @@ class Dialogues:
 
     def example(self, dialogue: syllabus.Dialogue) -> Example:
         parts: list[Example] = []
-        typed = self.rng.random() < 0.06
+        typed = self.rng.random() < TYPED
         for index, turn in enumerate(dialogue.turns):
             last = index == len(dialogue.turns) - 1
             compact = typed or (not last and self.rng.random() < 0.4)
             frames = None if compact and turn.heard else self.user_speech(turn.user)
-            silent = self.rng.random() < (0.5 if typed else SILENT_REPLIES) or (compact and not last)
-            speech = None if silent else self.reply_speech(turn.reply)
-            transcript = None if frames is None else turn.heard
-            reply = self.dialogue.assistant_turn_tokens(transcript, turn.reply, speech)
-            parts.append(self.turn(frames, turn.heard, reply))
+            silent = self.rng.random() < (0.2 if typed else SILENT_REPLIES) or (compact and not last and not typed)
+            parts.append(self.turn(frames, turn.heard, turn.reply, None if silent else self.reply_speech(turn.reply)))
         return self._joined(parts)
 
     def drill(self) -> Example:
         """To be heard right and not to be guessed: pieces of sentences, words in any order, nano's own replies."""
         text = self.scrambled() if self.rng.random() < SCRAMBLED else self.rng.choice(self.drills)
-        reply = self.dialogue.assistant_turn_tokens(text, "", None)
-        return self._joined([self.turn(self.user_speech(text), text, reply[: reply.index(self.words.reply_mark) + 1])])
+        turn = self.turn(self.user_speech(text), text, "", None)
+        end = turn.tokens.index(self.words.reply_mark) + 1
+        return self._joined([Example(turn.tokens[:end], [*turn.targets[: end - 1], IGNORE])])
 
     def scrambled(self) -> str:
         """A few words of one sentence, then of another."""
@@ -187,22 +192,32 @@ class Dialogues:
             words += sentence[start : start + self.rng.randint(1, 4)]
         return " ".join(words)
 
-    def turn(self, frames: list[Frame] | None, heard: str, reply: list[int]) -> Example:
-        """The user's turn, spoken or (without frames) typed, and the reply."""
+    def turn(self, frames: list[Frame] | None, heard: str, text: str, speech: list[Frame] | None) -> Example:
+        """The user's turn, spoken or (without frames) typed, and the reply, spoken or not."""
+        transcript, said = (None, None) if frames is None else heard, speech and [token for token, _ in speech]
+        reply = self.dialogue.assistant_turn_tokens(transcript, text, said)
+        learned = reply[1:]
+        if speech and self.rng.random() < ANNOUNCED:
+            self._announce(learned, reply.index(self.words.speech.start), speech)
         if frames is None:
             user = self.dialogue.user_turn_tokens(None, heard)
-            targets = [IGNORE] * len(user)
         else:
             user = self.dialogue.user_turn_tokens([token for token, _ in frames])
-            targets = [IGNORE] * len(user)
-            start = user.index(self.words.speech.start) + 1
-            for at, (_, word) in enumerate(frames):
-                for k, piece in enumerate(self.pieces(word) if word else ()):
-                    for frame in (at + 2 * k, at + 2 * k + 1):
-                        if frame < len(frames):
-                            targets[start + frame] = piece
+        targets = [IGNORE] * len(user)
+        start = user.index(self.words.speech.start) + 1 if frames else 0
+        for at, (_, word) in enumerate(frames or ()):
+            for k, piece in enumerate(self.pieces(word) if word else ()):
+                for frame in (at + 2 * k, at + 2 * k + 1):
+                    if start + frame < len(user):
+                        targets[start + frame] = piece
         targets[-1] = reply[0]
-        return Example(user + reply, targets + reply[1:] + [IGNORE])
+        return Example(user + reply, targets + learned + [IGNORE])
+
+    def _announce(self, learned: list[int], start: int, speech: list[Frame]) -> None:
+        """Where a word begins or the one before it ends, its first piece in place of the next speech token."""
+        ends = [(at, word) for at, (_, word) in enumerate(speech) if word]
+        for at, (_, word) in zip([0, *(at for at, _ in ends)], ends, strict=False):
+            learned[start + 1 + at] = self.pieces(word)[0]
 
     def pieces(self, word: str) -> list[int]:
         """A word's pieces as they stand in a transcript."""
@@ -227,11 +242,12 @@ class Dialogues:
         """Nobody speaks."""
         return [(token, "") for token in self.ears.silence(self.rng, frames)]
 
-    def reply_speech(self, text: str) -> list[int]:
+    def reply_speech(self, text: str) -> list[Frame]:
         said = self.said.get(text)
         if said is None:
-            spoken = self.mouth.speak(random.Random(text), text, "us")
-            said = self.said[text] = [*self.mouth.silence(self.rng, 2), *spoken, *self.mouth.silence(self.rng, 4)]
+            rng = random.Random(text)
+            before, after = ([(token, "") for token in self.mouth.silence(rng, count)] for count in (2, 4))
+            said = self.said[text] = [*before, *self.mouth.speak_words(rng, text, "us", pause=0), *after]
         return said
 
     def _joined(self, parts: list[Example]) -> Example:
@@ -248,10 +264,10 @@ def _as_heard(reply: str) -> str:
     return " ".join("".join(c if c.isalpha() or c in "'’" else " " for c in reply.lower()).split())
 
 
-def _without_margins(codes: np.ndarray, labels: str) -> list[int]:
+def _without_margins(frames: list[Frame], labels: str) -> list[Frame]:
     """A reply starts at once: two frames of silence before it, four after."""
-    voiced = [k for k, phone in enumerate(labels) if phone != "_"]
-    return codes[max(0, voiced[0] - 2) : voiced[-1] + 5].tolist()
+    voiced = [k for k, phone in enumerate(labels) if phone != SILENCE]
+    return frames[max(0, voiced[0] - 2) : voiced[-1] + 5]
 
 
 @dataclass(frozen=True)

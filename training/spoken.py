@@ -40,7 +40,7 @@ def with_words(tokens: Iterable[int], labels: str, text: str, accent: str) -> li
 
 
 class Runs:
-    """Token runs by phoneme and its neighbours; `speak` puts them together."""
+    """Token runs by phoneme and its neighbours; `speak_words` puts them together."""
 
     def __init__(self, utterances: Iterable[tuple[np.ndarray, str]]) -> None:
         """utterances: tokens [frames] of layer 0 and a phoneme a frame."""
@@ -65,12 +65,8 @@ class Runs:
         start = rng.randint(0, len(found) - frames)
         return found[start : start + frames]
 
-    def speak(self, rng: random.Random, text: str, accent: str) -> list[int]:
-        """Tokens of a sentence as it is written, with pauses where it has punctuation."""
-        return [token for run in self._spoken(rng, phones(text, accent)) for token in run]
-
     def speak_words(self, rng: random.Random, text: str, accent: str, pause: float = 0.02) -> list[Frame]:
-        """The same for words without punctuation; `pause` is the chance of a short silence before one."""
+        """Tokens of a sentence with its words; `pause` is the chance of a short silence before one."""
         names: list[str] = []
         words: list[str] = []
         for word in text.split():
