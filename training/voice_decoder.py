@@ -1,7 +1,8 @@
 """Nano's SpeechTokenizer decoder: from code to sound. Encoder and codebooks are frozen.
 
 `train` learns from utterances and their codes (`training.codes`) to make what has the same spectra, at several
-resolutions, and what the ears hear as the same. It spends `--minutes`, in one go or several.
+resolutions, and what the ears hear as the same. In half of them most acoustic codes are SoundStorm's, as they will be:
+what was said is to be taken from the semantic ones. It spends `--minutes`, in one go or several.
 `listen` speaks unseen development utterances from their codes: WAV files, a picture of spectrograms, two figures.
 """
 
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assistant.models.log_mel import LogMelEncoder, mel_filters
+from assistant.models.soundstorm import SoundStorm
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
+from training import soundstorm
 from training.budget import Average, Budget
 from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
@@ -119,6 +122,15 @@ class ContentLoss(nn.Module):
         return 1 - (self.content(wav) * target).sum(1).mean()
 
 
+@torch.no_grad()
+def with_guesses(codes: Tensor, storm: SoundStorm, given: int) -> Tensor:
+    """Codes [n_q, B, T] of which the second half of the batch keeps `given` frames of acoustic codes: the rest is
+    what SoundStorm makes of the semantic codes after them."""
+    kept, grid = codes.shape[1] // 2, codes[:, codes.shape[1] // 2 :].permute(1, 2, 0)
+    made = storm.generate(grid[:, given:, 0], grid[:, :given], steps=1)
+    return torch.cat([codes[:, :kept], torch.cat([grid[:, :given], made], 1).permute(2, 0, 1)], 1)
+
+
 class Balance:
     """Gives every loss its share of the pull at the waveform, whatever its scale (arXiv 2210.13438, 3.4)."""
 
@@ -140,6 +152,7 @@ def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     tokenizer = load_tokenizer(options.tokenizer).tokenizer
     quantizer, decoder = tokenizer.quantizer.to(device), tokenizer.decoder.to(device).requires_grad_(True)
+    storm = soundstorm.load_soundstorm(options.soundstorm).to(device)
     voices = Voices(options.data, options.codes, options.parts, options.segment)
     print(f"{voices.minutes:.0f} minutes to learn from", flush=True)
     spectra, content, balance = SpectralLoss().to(device), ContentLoss(tokenizer.encoder).to(device), Balance()
@@ -164,7 +177,7 @@ def train(options: argparse.Namespace) -> None:
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
         codes, want = (x.to(device) for x in voices.batch(rng, options.batch))
-        want = want.squeeze(1)
+        want, codes = want.squeeze(1), with_guesses(codes, storm, int(rng.integers(8, 20)))
         with torch.autocast(device.type, torch.bfloat16):
             wav = decoder(quantizer.decode(codes)).squeeze(1).float()
         heard = wav.detach().requires_grad_(True)
@@ -263,6 +276,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
+    parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
     parser.add_argument("--run", type=Path, default=Path("runs/voice_decoder"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
