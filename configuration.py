@@ -103,11 +103,36 @@ class Server:
     allowed_origins: tuple[Text, ...] = ()  # besides the server's own; "*" is every origin
     max_sessions: Count = 8
     max_message_bytes: Annotated[int, Between(1024, 1 << 30)] = 16 << 20  # the protocol allows 15 MiB in one append
+    max_picture_bytes: Annotated[int, Between(1024, 1 << 28)] = 10 << 20
+    max_picture_pixels: Annotated[int, Between(10_000, 80_000_000)] = 25_000_000
+    max_music_bytes: Annotated[int, Between(1024, 1 << 28)] = 10 << 20
+    max_music_s: Annotated[float, Between(1, 600)] = 30.0
     max_sdp_bytes: Annotated[int, Between(1024, 1 << 20)] = 64 << 10
     max_audio_ahead_s: Annotated[float, Between(1, 3600)] = 60.0  # microphone sound that waits to be listened to
     max_utterance_s: Annotated[float, Between(1, 600)] = 30.0
     events_per_second: Annotated[float, Between(1, 100_000)] = 200.0  # a client's events, on average
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """When the model looks at what the camera shows. A picture that has not changed costs nothing."""
+
+    max_fps: Annotated[float, Between(0.1, 10)] = 2.0  # frames looked at in a second, unless a client asks for others
+    picture_side: Annotated[int, Between(32, 2048)] = 512  # pictures are shrunk to so many pixels before the model
+    change_share: Annotated[float, Between(0, 1)] = 0.06  # of the picture must differ from the last one it saw
+    look_again_s: Annotated[float, Between(1, 86_400)] = 60.0  # it may have forgotten an unchanged one by then
+
+
+@dataclass(frozen=True, slots=True)
+class Attachments:
+    """The drawings and the music that wait to be fetched, of all sessions together. The oldest give way."""
+
+    picture_format: Literal["png", "webp"] = "png"
+    max_bytes: Annotated[int, Between(1 << 20, 1 << 36)] = 64 << 20
+    max_files: Count = 500
+    max_at_once: Annotated[int, Between(1, 100)] = 4  # being made for one session
+    lifetime_s: Annotated[float, Between(1, 604_800)] = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +166,8 @@ class Configuration:
     speech: Speech = Speech()
     server: Server = Server()
     turns: Turns = Turns()
+    camera: Camera = Camera()
+    attachments: Attachments = Attachments()
     sources: Sources = Sources()
 
     def __post_init__(self) -> None:

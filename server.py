@@ -22,7 +22,8 @@ from streaming import silero
 from streaming.access import Doorkeeper
 from streaming.app import House, create_app
 from streaming.events import Limits
-from streaming.settings import SessionSettings, TurnDetection
+from streaming.settings import SessionSettings, TurnDetection, VideoInput
+from streaming.studio import Studio
 from streaming.transports.webrtc import Calls
 from streaming.transports.websocket import LingeringProtocol
 from streaming.vad import SpeechProbability
@@ -89,7 +90,8 @@ async def _serve(
 ) -> None:
     model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
-    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms)
+    studio = Studio(limits, configuration.attachments.picture_format)
+    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)
     app = create_app(house, doorkeeper, calls, PAGE, configuration.server.allowed_origins)
@@ -129,7 +131,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _limits(configuration: Configuration) -> Limits:
-    server = configuration.server
+    server, attachments = configuration.server, configuration.attachments
     return Limits(
         message_bytes=server.max_message_bytes,
         sdp_bytes=server.max_sdp_bytes,
@@ -137,6 +139,15 @@ def _limits(configuration: Configuration) -> Limits:
         events_per_second=server.events_per_second,
         audio_ahead_s=server.max_audio_ahead_s,
         utterance_s=server.max_utterance_s,
+        picture_bytes=server.max_picture_bytes,
+        picture_pixels=server.max_picture_pixels,
+        picture_side=configuration.camera.picture_side,
+        music_bytes=server.max_music_bytes,
+        music_s=server.max_music_s,
+        works=attachments.max_at_once,
+        attachment_bytes=attachments.max_bytes,
+        attachments=attachments.max_files,
+        attachment_s=attachments.lifetime_s,
         idle_s=server.idle_timeout_s,
     )
 
@@ -148,7 +159,16 @@ def _session_settings(configuration: Configuration, voices: tuple[str, ...]) -> 
         prefix_padding_ms=turns.prefix_padding_ms,
         silence_duration_ms=turns.silence_duration_ms,
     )
-    return SessionSettings(voices, voices[0], turn_detection=detection, default_turn_detection=detection)
+    camera = configuration.camera
+    video = VideoInput(camera.max_fps, camera.change_share, camera.look_again_s)
+    return SessionSettings(
+        voices,
+        voices[0],
+        turn_detection=detection,
+        default_turn_detection=detection,
+        video=video,
+        default_video=video,
+    )
 
 
 async def _run(app: FastAPI, limits: Limits, listening: socket.socket, name: str, began: float) -> None:

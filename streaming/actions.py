@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streaming.camera import Sight
 from streaming.events import Json
+from streaming.media import Encoded
 from streaming.reply import Status
-from streaming.types import Request
+from streaming.types import Kind, MusicDone, PictureDone, Request
+from streaming.works import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,41 @@ class CancelResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelAttachment:
+    responders_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFiles:
+    """Give what comes of them to `receive_decoded` before the next event."""
+
+    files: tuple[Encoded, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeFrame:
+    """Give what comes of it to `receive_frame`. One that still waits when the next one comes is forgotten."""
+
+    file: Encoded
+    event_id: str | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeepAttachment:
+    """Make files of it, and give what comes of them to `receive_kept`."""
+
+    attachment_id: str
+    made: PictureDone | MusicDone
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAttachment:
+    """Its files are not to be had any more."""
+
+    attachment_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloseSession:
     code: int
     reason: str
@@ -61,6 +99,21 @@ class ReportReply:
     worker_milestones_ms: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class ReportLook:
+    """A turn has begun, and the camera was looked at: for the metrics."""
+
+    sight: Sight
+
+
+@dataclass(frozen=True, slots=True)
+class ReportAttachment:
+    """An attachment has ended: for the metrics."""
+
+    kind: Kind
+    outcome: Outcome
+
+
 Action = (
     SendEvent
     | PlayAudio
@@ -68,6 +121,13 @@ Action = (
     | FlushAudio
     | StartResponse
     | CancelResponse
+    | CancelAttachment
+    | DecodeFiles
+    | DecodeFrame
+    | KeepAttachment
+    | ForgetAttachment
     | CloseSession
     | ReportReply
+    | ReportLook
+    | ReportAttachment
 )

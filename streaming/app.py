@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -17,12 +18,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 
 from streaming.access import DEFAULT_SECRET_SECONDS, SECRET_SECONDS, Doorkeeper, Refused
-from streaming.events import Json, Limits
+from streaming.attachments import StoredFile
+from streaming.events import ATTACHMENTS_PATH, Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.metrics import Metrics
+from streaming.pictures import preview
 from streaming.runner import SessionRunner, Transport, VoiceTransport, Worker
 from streaming.session import Session
 from streaming.settings import SessionSettings
+from streaming.studio import Studio
 from streaming.transports import websocket as websocket_transport
 from streaming.transports.webrtc import SdpError
 from streaming.vad import SpeechProbability
@@ -57,8 +61,10 @@ class House:
         limits: Limits,
         model: str,
         min_speech_ms: int = 64,
+        studio: Studio | None = None,
     ) -> None:
         self.worker = worker
+        self.studio = studio or Studio(limits)
         self.settings = settings
         self.limits = limits
         self.model = model
@@ -80,6 +86,8 @@ class House:
             model=self.model,
             min_speech_ms=self._min_speech_ms,
             paced=paced,
+            abilities=self.worker.abilities,
+            preview=preview,
             expires_at=int(time.time() + self.limits.session_s),
         )
 
@@ -88,7 +96,8 @@ class House:
 
         def make_runner(transport: Transport | VoiceTransport) -> SessionRunner:
             session = self.new_session(settings, paced=hasattr(transport, "play"))
-            return SessionRunner(session, self.worker, transport, self.metrics, self.limits.events_per_second)
+            events_per_second = self.limits.events_per_second
+            return SessionRunner(session, self.worker, transport, self.metrics, events_per_second, studio=self.studio)
 
         return make_runner
 
@@ -177,6 +186,25 @@ class Doors:
         effective = {**self._house.new_session(settings).to_json(), "expires_at": expires_at}
         return JSONResponse({"value": value, "expires_at": expires_at, "session": effective})
 
+    async def attachment(self, request: Request, name: str) -> Response:
+        """A picture or a tune that a session made. Whoever knows the name may fetch it, or a range of its bytes."""
+        file = self._house.studio.files.get(name)
+        if file is None:
+            raise Refused(404, "attachment_not_found", "There is no such attachment, or no more.", "name")
+        return _file_response(file, request.headers.get("range"))
+
+    async def upload(self, request: Request) -> Response:
+        """A picture or music for an event that will name it: larger than a data channel's messages may be."""
+        self._doorkeeper.admit(request.headers, time.time())
+        limits = self._house.limits
+        data = await _read_body(request, max(limits.picture_bytes, limits.music_bytes))
+        try:
+            file_id = self._house.studio.upload(data)
+        except ProtocolError as failure:
+            raise Refused(415, failure.code, failure.message) from None
+        seconds = self._house.studio.uploads.lifetime_s
+        return JSONResponse({"id": file_id, "bytes": len(data), "expires_at": int(time.time() + seconds)}, 201)
+
     async def _read_offer(self, request: Request) -> tuple[str, Json]:
         limit = self._house.limits.sdp_bytes
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -208,16 +236,51 @@ def create_app(
         allow_origins=allowed_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["authorization", "content-type", "x-openai-agents-sdk", "openai-beta"],
-        expose_headers=["Location"],
+        expose_headers=["Location", "Accept-Ranges", "Content-Length", "Content-Range"],
     )
     app.add_api_route("/health", doors.health)
     app.add_api_route("/metrics", doors.metrics)
     app.add_api_websocket_route("/v1/realtime", doors.realtime)
     app.add_api_route("/v1/realtime/calls", doors.take_call, methods=["POST"], status_code=201)
     app.add_api_route("/v1/realtime/calls/{call_id}/hangup", doors.hang_up, methods=["POST"])
+    app.add_api_route(ATTACHMENTS_PATH + "/{name}", doors.attachment, methods=["GET", "HEAD"])
+    app.add_api_route(ATTACHMENTS_PATH, doors.upload, methods=["POST"], status_code=201)
     app.add_api_route("/v1/realtime/client_secrets", doors.make_secret, methods=["POST"])
     app.mount("/", StaticFiles(directory=page, html=True))
     return app
+
+
+def _file_response(file: StoredFile, wanted: str | None) -> Response:
+    """RFC 9110, section 14: one range of bytes, or all."""
+    size = len(file.data)
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Access-Control-Allow-Origin": "*",
+        "Cache-Control": "private, immutable",
+        "Cross-Origin-Resource-Policy": "cross-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+    span = _read_range(wanted, size)
+    if span is None:
+        return Response(file.data, 200, headers, file.mime_type)
+    if not span:
+        return Response(None, 416, headers | {"Content-Range": f"bytes */{size}"})
+    content_range = f"bytes {span.start}-{span.stop - 1}/{size}"
+    return Response(file.data[span.start : span.stop], 206, headers | {"Content-Range": content_range}, file.mime_type)
+
+
+def _read_range(wanted: str | None, size: int) -> range | None:
+    """The bytes that a Range header asks for; none of them if it cannot be satisfied. None: it asks for no one range
+    that is understood, and is to be ignored."""
+    match = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", (wanted or "").replace(" ", ""), re.ASCII)
+    if match is None or match[0] == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        return range(max(0, size - int(last)), size)
+    if last and int(last) < int(first):
+        return None
+    return range(int(first), min(size, int(last) + 1 if last else size))
 
 
 def _answer_to(refusal: Refused) -> Response:

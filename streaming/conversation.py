@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from streaming.events import MOST_ID_CHARACTERS, Json, decode_base64
+from streaming.events import MOST_ID_CHARACTERS, Json, Limits, decode_base64
 from streaming.fields import Fields, ProtocolError
-from streaming.pcm import AudioFormat, Decoder, samples_to_ms
+from streaming.media import Media, Music, Picture
+from streaming.pcm import AudioFormat, Decoder, ms_to_samples, samples_to_ms
 from streaming.types import Turn
 
 _SPOKEN = ("input_audio", "output_audio")
 _PARTS_BY_ROLE = {
     "system": ("input_text",),
-    "user": ("input_text", "input_audio"),
+    "user": ("input_text", "input_audio", "input_image", "input_audio_file"),
     "assistant": ("output_text", "output_audio"),
 }
 _OLD_PART_NAMES = {"text": "output_text", "audio": "output_audio"}
@@ -30,12 +31,26 @@ class Part:
     text: str | None = None
     speech: np.ndarray | None = None  # [samples] float32 of what the user said, until the model has made tokens of it
     samples: int = 0  # of speech, kept or not
+    picture: Picture | None = None  # until the model has made tokens of it
+    music: Music | None = None  # likewise
+    shown: Json | None = None  # what clients see of a part that holds no words
+
+    @classmethod
+    def of_picture(cls, picture: Picture) -> Part:
+        return cls("input_image", picture=picture, shown={"image_url": picture.preview})
+
+    @classmethod
+    def of_music(cls, music: Music, title: str) -> Part:
+        shown = {"title": title, "duration_ms": music.duration_ms, "thumbnail": music.preview}
+        return cls("input_audio_file", music=music, shown=shown)
 
     @property
     def spoken(self) -> bool:
         return self.type in _SPOKEN
 
     def to_json(self) -> Json:
+        if self.shown is not None:
+            return {"type": self.type, **self.shown}
         return {"type": self.type, "transcript" if self.spoken else "text": self.text}
 
 
@@ -51,6 +66,7 @@ class Item:
     function: Json = field(default_factory=dict)
     tokens: tuple[int, ...] = ()
     truncated: bool = False
+    dark_camera: bool = False  # there was nothing to be seen when the user asked this
 
     def to_json(self) -> Json:
         common: Json = {"id": self.id, "object": "realtime.item", "type": self.type, "status": self.status}
@@ -62,12 +78,23 @@ class Item:
     def text(self) -> str:
         return " ".join(part.text for part in self.parts if part.text)
 
+    @property
+    def attachment_id(self) -> str | None:
+        """Of an item that is an attachment."""
+        shown = self.parts[0].shown if self.parts else None
+        return None if shown is None else shown.get("attachment_id")
+
+    @property
+    def unseen_files(self) -> int:
+        """Pictures and music that the model has not turned into tokens yet."""
+        return sum(part.picture is not None or part.music is not None for part in self.parts)
+
     def settle(self, tokens: tuple[int, ...]) -> None:
-        """The model has made tokens of the item. They stand for it from now on, and the sound is let go."""
+        """The model has made tokens of the item. They stand for it from now on; sound and pictures are let go."""
         if not self.truncated and tokens:
             self.tokens = tokens
             for part in self.parts:
-                part.speech = None
+                part.speech = part.picture = part.music = None
 
     def truncate(self, content_index: int, audio_end_ms: int) -> None:
         """Forget what was not heard of an answer. Raises ProtocolError if there is no so much sound in it.
@@ -113,6 +140,18 @@ class Conversation:
         """Samples of speech that the model has not turned into tokens yet."""
         return sum(len(part.speech) for item in self for part in item.parts if part.speech is not None)
 
+    @property
+    def unseen_files(self) -> int:
+        return sum(item.unseen_files for item in self)
+
+    def let_go_of_files(self, most: int) -> None:
+        """Keep so many that the model has not turned into tokens; let go of the oldest others, which nobody asked
+        about."""
+        waiting = [item for item in self if item.unseen_files]
+        for item in waiting[: max(0, len(waiting) - most)]:
+            for part in item.parts:
+                part.picture = part.music = None
+
     def get(self, item_id: str) -> Item:
         """Raises ProtocolError if there is none."""
         return self._items[self._index(item_id, "item_id")]
@@ -137,11 +176,12 @@ class Conversation:
         """The items up to this one."""
         return self._items[: self._items.index(item) + 1]
 
-    def delete(self, item_id: str) -> None:
+    def delete(self, item_id: str) -> Item:
         item = self.get(item_id)
         if item.status == "in_progress":
             raise _still_being_made(item_id)
         self._items.remove(item)
+        return item
 
     def _index(self, item_id: str, param: str) -> int:
         for index, item in enumerate(self._items):
@@ -159,9 +199,21 @@ def turn_of(item: Item) -> Turn | None:
     if item.role not in ("user", "assistant") or item.status == "in_progress":
         return None
     speech = [part.speech for part in item.parts if part.speech is not None]
-    if not (item.text or speech or item.tokens):
+    image = next((part.picture.pixels for part in item.parts if part.picture is not None), None)
+    music = next((part.music.pcm for part in item.parts if part.music is not None), None)
+    has_file = image is not None or music is not None
+    if not (item.text or speech or item.tokens or has_file):
         return None
-    return Turn(item.role, item.text, np.concatenate(speech) if speech else None, item.tokens)
+    return Turn(
+        item.role,
+        item.text,
+        np.concatenate(speech) if speech else None,
+        item.tokens,
+        image=image,
+        music=music,
+        media_id=item.id if has_file else "",
+        dark_camera=item.dark_camera,
+    )
 
 
 def instructions_of(items: Iterable[Item], instructions: str) -> str:
@@ -169,8 +221,8 @@ def instructions_of(items: Iterable[Item], instructions: str) -> str:
     return "\n".join(text for text in (instructions, *(item.text for item in items if item.role == "system")) if text)
 
 
-def read_item(fields: Fields, new_id: str, audio_format: AudioFormat, text_characters: int, most_samples: int) -> Item:
-    """The item that a client describes. Raises ProtocolError."""
+def read_item(fields: Fields, new_id: str, audio_format: AudioFormat, limits: Limits, media: Media) -> Item:
+    """The item that a client describes; without its files while `media` misses them. Raises ProtocolError."""
     item_id = fields.text("id", None, most=MOST_ID_CHARACTERS) or new_id
     fields.choice("object", ("realtime.item",), "realtime.item")
     fields.choice("status", ("completed", "incomplete", "in_progress"), "completed")
@@ -178,33 +230,42 @@ def read_item(fields: Fields, new_id: str, audio_format: AudioFormat, text_chara
     if kind == "message":
         role = fields.choice("role", tuple(_PARTS_BY_ROLE))
         content = [Fields(part, f"{fields.path('content')}[{n}]") for n, part in enumerate(fields.items("content"))]
-        parts = [_read_part(part, role, audio_format, text_characters, most_samples) for part in content]
+        parts = [_read_part(part, role, audio_format, limits, media) for part in content]
         item = Item(item_id, role=role, parts=parts)
+        if sum(part.type in ("input_image", "input_audio_file") for part in parts) > 1:
+            words = "An item holds one picture or one piece of music; make an item of each."
+            raise ProtocolError("too_many_files", words, fields.path("content"))
     else:
         names = ("call_id", "name", "arguments") if kind == "function_call" else ("call_id", "output")
-        item = Item(item_id, type=kind, function={name: fields.text(name, most=text_characters) for name in names})
+        function = {name: fields.text(name, most=limits.text_characters) for name in names}
+        item = Item(item_id, type=kind, function=function)
     fields.no_others()
     return item
 
 
-def _read_part(fields: Fields, role: str, audio_format: AudioFormat, text_characters: int, most_samples: int) -> Part:
+def _read_part(fields: Fields, role: str, audio_format: AudioFormat, limits: Limits, media: Media) -> Part:
     kind: Any = fields.anything("type")
     if role == "assistant" and kind in _OLD_PART_NAMES:
         kind = _OLD_PART_NAMES[kind]
-    if kind == "input_image":
-        raise ProtocolError("unsupported", "This server does not look at pictures yet.", fields.path("type"))
     if kind not in _PARTS_BY_ROLE[role]:
         kind = fields.choice("type", _PARTS_BY_ROLE[role])
+    if kind == "input_image":
+        picture = media.picture(fields, "image_url")
+        return Part(kind) if picture is None else Part.of_picture(picture)
+    if kind == "input_audio_file":
+        title = fields.text("title", "", most=limits.text_characters)
+        music = media.music(fields, "audio_url")
+        return Part(kind) if music is None else Part.of_music(music, title)
     if kind not in _SPOKEN:
-        return Part(kind, fields.text("text", most=text_characters))
-    part = Part(kind, fields.text("transcript", None, most=text_characters))
+        return Part(kind, fields.text("text", most=limits.text_characters))
+    part = Part(kind, fields.text("transcript", None, most=limits.text_characters))
     audio = fields.text("audio", None)
     if audio and kind == "input_audio":
         decoder = Decoder(audio_format)
         data = decode_base64(audio, fields.path("audio"))
         part.speech = np.concatenate([decoder.decode(data), decoder.finish()])
         part.samples = len(part.speech)
-        if part.samples > most_samples:
-            path, most = fields.path("audio"), f"{samples_to_ms(most_samples) / 1000:g} s"
+        if part.samples > ms_to_samples(limits.utterance_s * 1000):
+            path, most = fields.path("audio"), f"{limits.utterance_s:g} s"
             raise ProtocolError("audio_too_long", f"'{path}' is too long; at most {most} are accepted.", path)
     return part

@@ -1,7 +1,7 @@
 """The events of the Realtime protocol: what a client may send, as frozen dataclasses, and what it is sent, as JSON.
 
 Server events are built without their `event_id`, which the session adds. `Place` is the address that all events of one
-content part share. Own names follow the protocol's style; EXTENSIONS lists them.
+content part share. Own names follow the protocol's style; `extensions` lists them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from streaming.fields import Fields, ProtocolError
+from streaming.types import Abilities
 
 Json = dict[str, Any]
 
-EXTENSIONS = ("latency",)
+ATTACHMENTS_PATH = "/v1/realtime/attachments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,29 @@ class Limits:
     unheard_audio_s: float = 600.0  # in the conversation, not yet tokens
     text_characters: int = 20_000
     items: int = 2000
+    picture_bytes: int = 10 * 2**20
+    picture_pixels: int = 25_000_000
+    picture_side: int = 512  # pictures are shrunk to it
+    music_bytes: int = 10 * 2**20
+    music_s: float = 30.0
+    unseen_files: int = 8  # pictures and music in the conversation, not yet tokens
+    works: int = 4  # attachments that a session makes at once
+    attachment_bytes: int = 64 * 2**20  # of all sessions together, as are the next two
+    attachments: int = 500
+    attachment_s: float = 3600.0
     idle_s: float = 600.0
     session_s: float = 3600.0
+
+
+def extensions(abilities: Abilities) -> list[str]:
+    """The names of what goes beyond the protocol and works."""
+    works = {
+        "attachments": bool(abilities.makes),
+        "camera": "image" in abilities.takes,
+        "latency": True,
+        "music_input": "music" in abilities.takes,
+    }
+    return [name for name, it_does in works.items() if it_does]
 
 
 # From the client ------------------------------------------------------------------------------------------------------
@@ -58,6 +80,18 @@ class CommitAudio:
 @dataclass(frozen=True, slots=True)
 class ClearAudio:
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class AppendImage:
+    """Extension: a live frame, in `image_url`."""
+
+    frame: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class ClearImages:
+    """Extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +137,8 @@ ClientEvent = (
     | AppendAudio
     | CommitAudio
     | ClearAudio
+    | AppendImage
+    | ClearImages
     | ClearOutputAudio
     | CreateItem
     | RetrieveItem
@@ -141,6 +177,11 @@ def parse(fields: Fields) -> ClientEvent:
             return CommitAudio()
         case "input_audio_buffer.clear":
             return ClearAudio()
+        case "input_image_buffer.append":
+            fields.number("timestamp_ms", 0, 2**53, None)
+            return AppendImage(fields)
+        case "input_image_buffer.clear":
+            return ClearImages()
         case "output_audio_buffer.clear":
             return ClearOutputAudio()
         case "conversation.item.create":
@@ -226,6 +267,10 @@ def audio_cleared() -> Json:
     return {"type": "input_audio_buffer.cleared"}
 
 
+def images_cleared() -> Json:
+    return {"type": "input_image_buffer.cleared"}
+
+
 def item_added(item: Json, previous_item_id: str | None) -> Json:
     return {"type": "conversation.item.added", "previous_item_id": previous_item_id, "item": item}
 
@@ -262,6 +307,31 @@ def transcription_failed(item_id: str, code: str, message: str) -> Json:
     kind = "conversation.item.input_audio_transcription.failed"
     details = {"type": "server_error", "code": code, "message": message}
     return {"type": kind, "item_id": item_id, "content_index": 0, "error": details}
+
+
+def attachment_progress(item_id: str, response_id: str, progress: float, thumbnail: str | None) -> Json:
+    more = {} if thumbnail is None else {"thumbnail": thumbnail}
+    return {**_of_attachment("progress", item_id, response_id), "progress": progress, **more}
+
+
+def attachment_audio_delta(item_id: str, response_id: str, audio: bytes, sample_rate: int) -> Json:
+    """Music that is still being made: 16-bit little-endian samples of one channel."""
+    sound = {"delta": base64.b64encode(audio).decode(), "sample_rate": sample_rate}
+    return {**_of_attachment("audio.delta", item_id, response_id), **sound}
+
+
+def attachment_completed(item_id: str, response_id: str, part: Json) -> Json:
+    return {**_of_attachment("completed", item_id, response_id), "part": part}
+
+
+def attachment_failed(item_id: str, response_id: str, code: str, message: str) -> Json:
+    details = {"type": "server_error", "code": code, "message": message}
+    return {**_of_attachment("failed", item_id, response_id), "error": details}
+
+
+def _of_attachment(what: str, item_id: str, response_id: str) -> Json:
+    address = {"item_id": item_id, "content_index": 0, "response_id": response_id}
+    return {"type": f"conversation.item.attachment.{what}", **address}
 
 
 def response_created(response: Json) -> Json:

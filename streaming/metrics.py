@@ -35,6 +35,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._looks = Counter(
+            "tertulia_camera_looks",
+            "Turns begun with the camera on, by what it showed",
+            ["sight"],
+            registry=self._registry,
+        )
+        self._attachments = Counter(
+            "tertulia_attachments", "Attachments that ended", ["kind", "outcome"], registry=self._registry
+        )
         self._worker = Gauge("tertulia_worker_alive", "Whether the inference process lives", registry=self._registry)
 
     def session_opened(self, transport: str) -> None:
@@ -54,6 +63,13 @@ class Metrics:
             self._milestones.labels(name.removesuffix("_ms")).observe(milliseconds / 1000)
         for name, milliseconds in worker_milestones_ms.items():
             self._worker_milestones.labels(name).observe(milliseconds / 1000)
+
+    def looked(self, sight: str) -> None:
+        """sight: "new", the only one that the model is shown, "unchanged" or "dark"."""
+        self._looks.labels(sight).inc()
+
+    def attachment_ended(self, kind: str, outcome: str) -> None:
+        self._attachments.labels(kind, outcome).inc()
 
     def error(self, code: str) -> None:
         """code: one of our own, never text of a peer."""

@@ -105,12 +105,20 @@ def _from_wire(data: bytes, audio_format: AudioFormat) -> np.ndarray:
     return table[np.frombuffer(data, np.uint8)]
 
 
+def to_pcm16(pcm: np.ndarray) -> bytes:
+    """16-bit little-endian samples. pcm: [samples] float32; what lies outside -1..1 is clipped."""
+    return _linear(pcm).tobytes()
+
+
+def _linear(pcm: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(pcm * 32768), -32768, 32767).astype("<i2")
+
+
 def _to_wire(pcm: np.ndarray, audio_format: AudioFormat) -> bytes:
-    linear = np.clip(np.rint(pcm * 32768), -32768, 32767).astype("<i2")
     if audio_format.bytes_per_sample == 2:
-        return linear.tobytes()
+        return to_pcm16(pcm)
     encode = _to_mu_law if audio_format is MU_LAW else _to_a_law
-    return encode(linear.astype(np.int32)).tobytes()
+    return encode(_linear(pcm).astype(np.int32)).tobytes()
 
 
 # G.711 ----------------------------------------------------------------------------------------------------------------

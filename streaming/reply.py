@@ -46,6 +46,15 @@ class Reply:
         return self.status != "in_progress"
 
     @property
+    def in_conversation(self) -> bool:
+        return self._conversation is not None
+
+    @property
+    def last_id(self) -> str | None:
+        """The item behind which more of the same response belongs."""
+        return self.item.id if self.item.parts else self._previous_id
+
+    @property
     def samples(self) -> int:
         """How much sound there is, at SPEECH_RATE."""
         return sum(part.samples for part in self.item.parts)

@@ -13,14 +13,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 import numpy as np
+from av import VideoFrame
 
 from streaming.actions import (
     Action,
+    CancelAttachment,
     CancelResponse,
     CloseSession,
+    DecodeFiles,
+    DecodeFrame,
     FinishAudio,
     FlushAudio,
+    ForgetAttachment,
+    KeepAttachment,
     PlayAudio,
+    ReportAttachment,
+    ReportLook,
     ReportReply,
     SendEvent,
     StartResponse,
@@ -29,7 +37,8 @@ from streaming.events import Json
 from streaming.metrics import Metrics
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
-from streaming.types import Output, Request
+from streaming.studio import FrameSource, Studio
+from streaming.types import Abilities, Output, Request
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +60,16 @@ class Worker(Protocol):
     """The asyncio face of the inference process."""
 
     voices: tuple[str, ...]
+    abilities: Abilities
     alive: bool
 
     def respond(self, request: Request) -> AsyncIterator[Output]:
-        """Ends behind Finished or Failed."""
+        """Ends behind Finished or Failed and the end of each attachment that has started."""
         ...
 
     def cancel(self, response_id: str) -> None: ...
+
+    def cancel_attachment(self, attachment_id: str) -> None: ...
 
     def close_session(self, session_id: str) -> None: ...
 
@@ -101,16 +113,26 @@ class SessionRunner:
         metrics: Metrics,
         events_per_second: float,
         clock: Callable[[], float] = time.monotonic,
+        studio: Studio | None = None,
     ) -> None:
         self.session = session
         self._worker = worker
         self._transport = transport
         self._metrics = metrics
         self._clock = clock
+        self._studio = studio or Studio()
+        self._undecoded: DecodeFiles | None = None
+        self._frame: tuple[FrameSource, str | None] | None = None  # the newest one that nobody has looked at
+        self._frame_came = asyncio.Event()
         self._allowance = Allowance(events_per_second, BURST_S * events_per_second)
         self._tasks: asyncio.TaskGroup | None = None
         self._outbox: asyncio.Queue[Json | CloseSession] = asyncio.Queue()  # bounded by those who wait for room
         self._room = asyncio.Event()
+
+    @property
+    def sees(self) -> bool:
+        """Whether a camera is of any use."""
+        return "image" in self._worker.abilities.takes
 
     async def run(self, peer: Callable[[], Awaitable[None]]) -> None:
         """Run until `peer`, which reads what comes, returns (the peer has gone), or the session closes itself.
@@ -122,6 +144,7 @@ class SessionRunner:
             async with asyncio.TaskGroup() as self._tasks:
                 self._tasks.create_task(self._send())
                 self._tasks.create_task(self._tick())
+                self._tasks.create_task(self._watch())
                 await peer()
                 raise _Over
         except* (_Over, PeerGone):
@@ -145,11 +168,21 @@ class SessionRunner:
         await asyncio.sleep(self._allowance.take(self._clock()))
         self.session.receive_event(message, self._now_ms())
         await self._listen()
+        if self._undecoded is not None:
+            files, self._undecoded = self._undecoded.files, None
+            decoded = [await self._studio.read(file) for file in files]
+            self.session.receive_decoded(tuple(decoded), self._now_ms())
+            await self._listen()
 
     async def receive_audio(self, pcm: np.ndarray) -> None:
         """pcm: [samples] float32 at SPEECH_RATE, of the microphone."""
         self.session.receive_audio(pcm, self._now_ms())
         await self._listen()
+
+    def receive_video(self, frame: VideoFrame) -> None:
+        """What the camera shows now. Costs nothing unless it is due."""
+        if self.session.frame_is_due(self._now_ms()):
+            self._offer_frame(frame, None)
 
     def receive_playout(self, report: Started | Stopped | Played) -> None:
         self.session.receive_playout(report, self._now_ms())
@@ -174,6 +207,22 @@ class SessionRunner:
             await asyncio.sleep(TICK_S)
             self.session.tick(self._now_ms())
             self._perform()
+
+    async def _watch(self) -> None:
+        """Look at the camera's frames, the newest one first, and forget those that came meanwhile."""
+        while True:
+            await self._frame_came.wait()
+            self._frame_came.clear()
+            assert self._frame is not None
+            (source, event_id), self._frame = self._frame, None
+            frame = await self._studio.look(source)
+            self.session.receive_frame(frame, self._now_ms(), event_id)
+            self._perform()
+
+    async def _keep(self, action: KeepAttachment) -> None:
+        kept = await self._studio.keep(action.attachment_id, action.made)
+        self.session.receive_kept(action.attachment_id, kept)
+        self._perform()
 
     async def _respond(self, request: Request, outputs: AsyncIterator[Output]) -> None:
         try:
@@ -214,6 +263,20 @@ class SessionRunner:
                 self._tasks.create_task(self._respond(request, self._worker.respond(request)))
             case CancelResponse(response_id):
                 self._worker.cancel(response_id)
+            case CancelAttachment(responders_id):
+                self._worker.cancel_attachment(responders_id)
+            case DecodeFiles():
+                self._undecoded = action
+            case DecodeFrame(file, event_id):
+                self._offer_frame(file, event_id)
+            case KeepAttachment():
+                self._tasks.create_task(self._keep(action))
+            case ForgetAttachment(attachment_id):
+                self._studio.forget(attachment_id)
+            case ReportLook(sight):
+                self._metrics.looked(sight)
+            case ReportAttachment(kind, outcome):
+                self._metrics.attachment_ended(kind, outcome)
             case ReportReply(status, milestones_ms, worker_milestones_ms):
                 self._metrics.replied(status, milestones_ms, worker_milestones_ms)
             case PlayAudio(response_id, item_id, pcm):
@@ -223,6 +286,10 @@ class SessionRunner:
             case FlushAudio():
                 for played in self._voice.flush():
                     self.session.receive_playout(played, self._now_ms())
+
+    def _offer_frame(self, source: FrameSource, event_id: str | None) -> None:
+        self._frame = (source, event_id)
+        self._frame_came.set()
 
     @property
     def _voice(self) -> VoiceTransport:

@@ -16,19 +16,28 @@ import numpy as np
 from streaming import events, turns
 from streaming.actions import (
     Action,
+    CancelAttachment,
     CancelResponse,
     CloseSession,
+    DecodeFiles,
+    DecodeFrame,
     FinishAudio,
     FlushAudio,
+    ForgetAttachment,
+    KeepAttachment,
     PlayAudio,
+    ReportAttachment,
+    ReportLook,
     ReportReply,
     SendEvent,
     StartResponse,
 )
+from streaming.camera import Camera, Frame
 from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.input_buffer import InputBuffer
+from streaming.media import Decoded, Kept, Media, read_file
 from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
@@ -36,9 +45,18 @@ from streaming.settings import ResponseSettings, SessionSettings
 from streaming.transcription import Transcriptions
 from streaming.types import (
     SPEECH_RATE,
+    Abilities,
+    AttachmentFailed,
+    AttachmentOutput,
+    AttachmentProgress,
+    AttachmentStarted,
     Failed,
     Finished,
+    MusicDelta,
+    MusicDone,
     Output,
+    Perceived,
+    PictureDone,
     Request,
     SpeechDelta,
     TextDelta,
@@ -48,6 +66,7 @@ from streaming.types import (
     Usage,
 )
 from streaming.vad import SpeechBegan, SpeechEnded, SpeechProbability, VadSettings
+from streaming.works import Preview, Work
 
 SHORTEST_COMMIT_MS = 100
 KEPT_SILENCE_MS = 200
@@ -69,12 +88,23 @@ class _SpeechEnd:
 
 
 @dataclass(slots=True, eq=False)
+class _Glimpse:
+    """What the camera showed while the user began to speak: the model sees it before it becomes an item."""
+
+    frame: Frame
+    item: Item
+    sent: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class _Running:
-    """A request that the worker has and has not ended. Without a reply it only transcribes."""
+    """A request that the worker has and has not ended. Without a reply it only transcribes, or prepares."""
 
     reply: Reply | None
     asked: Item | None  # whose speech it transcribes
     worker_session_id: str
+    shown: tuple[Item, ...] = ()  # of which its turns are
+    last_work_id: str | None = None  # the item of its newest attachment
     transcript: str = ""
     speech_end: _SpeechEnd | None = None
     milestones_ms: dict[str, float] = field(default_factory=dict)
@@ -82,7 +112,8 @@ class _Running:
 
 
 def random_id(prefix: str) -> str:
-    return f"{prefix}_{secrets.token_hex(10)}"
+    """Nobody guesses it, so that an attachment's may be its address."""
+    return f"{prefix}_{secrets.token_hex(16)}"
 
 
 class Session:
@@ -100,6 +131,8 @@ class Session:
         model: str = "",
         min_speech_ms: int = 64,
         paced: bool = False,
+        abilities: Abilities | None = None,
+        preview: Preview = lambda _: "",
         expires_at: int = 0,
         new_id: Callable[[str], str] = random_id,
     ) -> None:
@@ -110,6 +143,8 @@ class Session:
         self._min_speech_ms = min_speech_ms
         self._limits = limits
         self._paced = paced
+        self._abilities = abilities or Abilities()
+        self._preview = preview
         self._expires_at = expires_at
         self._new_id = new_id
         self._actions: list[Action] = []
@@ -128,6 +163,15 @@ class Session:
         self._transcriptions = Transcriptions()
         self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
         self._has_spoken = False
+
+        video = settings.default_video
+        self._camera = Camera(video.change_share, video.look_again_s * 1000)
+        self._frame_ms: float | None = None  # when a frame was last taken
+        self._glimpse: _Glimpse | None = None
+        self._seen_item_id: str | None = None  # of the camera's last picture
+        self._works: dict[str, Work] = {}  # by the responder's id: being made
+        self._keeping: dict[str, Work] = {}  # by its own id: made, not yet in files
+        self._undecoded: tuple[events.ClientEvent, str | None] | None = None  # an event whose files are being decoded
 
         self._opened_ms = 0.0
         self._busy_ms = 0.0  # when somebody last did something
@@ -149,10 +193,39 @@ class Session:
         try:
             fields = events.read_message(message)
             event_id = fields.text("event_id", None, most=512)
-            self._obey(events.parse(fields), now_ms)
+            self._obey(events.parse(fields), event_id, now_ms)
         except ProtocolError as failure:
             self._send(events.error(failure, event_id))
         self._transcribe_what_waits()
+
+    def receive_decoded(self, files: tuple[Decoded, ...], now_ms: float) -> None:
+        """What came of the files that the last event brought: DecodeFiles."""
+        assert self._undecoded is not None, "there was nothing to decode"
+        (event, event_id), self._undecoded = self._undecoded, None
+        try:
+            self._obey(event, event_id, now_ms, files)
+        except ProtocolError as failure:
+            self._send(events.error(failure, event_id))
+        self._transcribe_what_waits()
+
+    def frame_is_due(self, now_ms: float) -> bool:
+        """Whether the camera's picture of this moment is wanted. If so, that was the one for a while."""
+        video = self.settings.video
+        if video is None or "image" not in self._abilities.takes:
+            return False
+        if self._frame_ms is not None and now_ms - self._frame_ms < 900 / video.max_fps:  # 10 % for their jitter
+            return False
+        self._frame_ms = now_ms
+        return True
+
+    def receive_frame(self, frame: Frame | ProtocolError, now_ms: float, event_id: str | None = None) -> None:
+        """What the camera shows, or why that cannot be told."""
+        if isinstance(frame, ProtocolError):
+            self._send(events.error(frame, event_id))
+        elif self.settings.video is not None:
+            self._camera.receive(frame, now_ms)
+            if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+                self._look_ahead(now_ms)
 
     def receive_audio(self, pcm: np.ndarray, now_ms: float) -> None:
         """Sound of a microphone that never pauses. pcm: [samples] float32 at SPEECH_RATE.
@@ -183,6 +256,9 @@ class Session:
 
     def receive_output(self, output: Output, now_ms: float) -> None:
         """What the worker made. Outputs of responses that are over are stale and change nothing but history."""
+        if isinstance(output, AttachmentOutput):
+            self._receive_attachment(output, now_ms)
+            return
         running = self._running.get(output.response_id)
         if running is None:
             return
@@ -194,6 +270,8 @@ class Session:
                 self._passed(running, "transcription_ms", now_ms)
                 self._transcribed(running, text, done=True)
                 self._settle(running, tokens)
+            case Perceived(turn=turn, tokens=tokens):
+                running.shown[turn].settle(tokens)
             case TextDelta(text=text):
                 self._reply_text(running, text, now_ms)
             case SpeechDelta(pcm=pcm):
@@ -248,14 +326,20 @@ class Session:
             "model": self._model,
             "expires_at": self._expires_at,
             **self.settings.to_json(),
-            "extensions": list(events.EXTENSIONS),
+            **self.settings.extensions_to_json(self._abilities),
+            "extensions": events.extensions(self._abilities),
         }
 
     # Client events
 
-    def _obey(self, event: events.ClientEvent, now_ms: float) -> None:
-        if not isinstance(event, events.AppendAudio) or self.settings.turn_detection is None:
+    def _obey(
+        self, event: events.ClientEvent, event_id: str | None, now_ms: float, files: tuple[Decoded, ...] = ()
+    ) -> None:
+        """An event that brings files is obeyed twice: first to find out what has to be decoded."""
+        by_hand = self.settings.turn_detection is None
+        if not isinstance(event, events.AppendImage) and (by_hand or not isinstance(event, events.AppendAudio)):
             self._busy_ms = now_ms
+        media = Media(self._abilities.takes, self._limits, files)
         match event:
             case events.UpdateSession(fields):
                 self._update(fields)
@@ -268,19 +352,26 @@ class Session:
             case events.ClearOutputAudio():
                 self._clear_output()
             case events.CreateItem(fields, previous_item_id):
-                self._create_item(fields, previous_item_id)
+                self._create_item(fields, previous_item_id, media)
+            case events.AppendImage(fields):
+                self._append_image(fields, event_id, now_ms)
+            case events.ClearImages():
+                self._clear_camera()
+                self._send(events.images_cleared())
             case events.RetrieveItem(item_id):
                 self._send(events.item_retrieved(self._conversation.get(item_id).to_json()))
             case events.TruncateItem(item_id, content_index, audio_end_ms):
                 self._conversation.get(item_id).truncate(content_index, audio_end_ms)
                 self._send(events.item_truncated(item_id, content_index, audio_end_ms))
             case events.DeleteItem(item_id):
-                self._conversation.delete(item_id)
-                self._send(events.item_deleted(item_id))
+                self._delete(item_id)
             case events.CreateResponse(fields):
-                self._respond(ResponseSettings.read(fields, self.settings, self._limits.text_characters))
+                self._respond(ResponseSettings.read(fields, self.settings, self._limits.text_characters), media)
             case events.CancelResponse(response_id):
                 self._cancel(response_id)
+        if media.missing:
+            self._undecoded = (event, event_id)
+            self._do(DecodeFiles(tuple(media.missing)))
 
     def _update(self, fields: Fields) -> None:
         old, new = self.settings, self.settings.updated(fields, self._limits.text_characters)
@@ -288,6 +379,8 @@ class Session:
             words = f"The voice cannot change any more: '{old.voice}' has already been heard."
             raise ProtocolError("cannot_update_voice", words, "session.audio.output.voice")
         self.settings = new
+        if new.video is None:
+            self._clear_camera()
         if new.input_format != old.input_format:
             self._input.append(self._decoder.finish())
             self._decoder = Decoder(new.input_format)
@@ -295,16 +388,36 @@ class Session:
             self._drop_speech()
         self._send(events.session_updated(self.to_json()))
 
-    def _create_item(self, fields: Fields, previous_item_id: str | None) -> None:
+    def _create_item(self, fields: Fields, previous_item_id: str | None, media: Media) -> None:
         self._check_room()
-        limits = self._limits
-        item = read_item(
-            fields, self._new_id("item"), self.settings.input_format, limits.text_characters, self._longest_utterance
-        )
+        item = read_item(fields, self._new_id("item"), self.settings.input_format, self._limits, media)
         self._check_unheard(sum(part.samples for part in item.parts))
-        previous = self._conversation.add(item, previous_item_id)
+        if media.missing:
+            return
+        if self._conversation.unseen_files + item.unseen_files > self._limits.unseen_files:
+            words = f"{self._limits.unseen_files} pictures or pieces of music wait to be looked at; ask about them"
+            raise ProtocolError("too_many_files", f"{words} first, or delete some.")
+        if item.role == "user" and previous_item_id is None and not item.unseen_files:
+            self._look(item)
+        self._add(item, previous_item_id)
+
+    def _add(self, item: Item, after: str | None = None) -> str | None:
+        """An item that is complete. Returns the id before it."""
+        previous = self._conversation.add(item, after)
         self._send(events.item_added(item.to_json(), previous))
         self._send(events.item_done(item.to_json(), previous))
+        return previous
+
+    def _delete(self, item_id: str) -> None:
+        work = next((work for work in self._unfinished() if work.item.id == item_id), None)
+        if work is not None:
+            self._cancel_work(work)
+        item = self._conversation.delete(item_id)
+        if work is None and item.attachment_id is not None:
+            self._do(ForgetAttachment(item.attachment_id))
+        if item_id == self._seen_item_id:
+            self._camera.shown(None, 0)
+        self._send(events.item_deleted(item_id))
 
     def _cancel(self, response_id: str | None) -> None:
         for running in self._running.values():
@@ -349,6 +462,7 @@ class Session:
         self._speech_item_id = self._new_id("item")
         self._speech_start = max(sample, self._input.start)
         self._turn_event(turns.Event.SPEECH_BEGAN)
+        self._look_ahead(now_ms)
 
     def _speech_ended(self, sample: int, sure_at: int, now_ms: float) -> None:
         self._busy_ms = now_ms
@@ -365,6 +479,7 @@ class Session:
         """What has been said does not become a turn by itself."""
         if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
             self._turn_event(turns.Event.SPEECH_DROPPED)
+            self._glimpse = None
         self._input.listen_afresh()
 
     def _commit_by_hand(self) -> None:
@@ -382,6 +497,7 @@ class Session:
         self._check_room()
         self._check_unheard(len(pcm))
         item = Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
+        self._look(item)
         previous = self._conversation.add(item)
         self._send(events.audio_committed(item_id, previous))
         self._send(events.item_added(item.to_json(), previous))
@@ -405,6 +521,56 @@ class Session:
         if self._conversation.unheard_samples + samples > ms_to_samples(limit_s * 1000):
             words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
             raise ProtocolError("too_much_unheard_audio", words)
+
+    # The camera
+
+    def _append_image(self, fields: Fields, event_id: str | None, now_ms: float) -> None:
+        if "image" not in self._abilities.takes:
+            raise ProtocolError("unsupported", "This model does not take pictures.", "type")
+        file = read_file(fields, "image", "image_url", self._limits.picture_bytes)
+        if self.frame_is_due(now_ms):
+            self._do(DecodeFrame(file, event_id))
+
+    def _clear_camera(self) -> None:
+        self._camera.clear()
+        self._glimpse = None
+
+    def _look_ahead(self, now_ms: float) -> None:
+        """The user has begun to speak: let the model see what is new before he ends."""
+        sight, frame = self._camera.look(now_ms)
+        if sight == "new" and frame is not None:
+            if self._glimpse is None or self._camera.differ(frame, self._glimpse.frame):
+                self._glimpse = _Glimpse(frame, self._picture_item(frame))
+        glimpse = self._glimpse
+        if glimpse is None or glimpse.sent or self._worker_is_busy or len(self._conversation) >= self._limits.items:
+            return
+        glimpse.sent = True
+        items, shown = self._shown([*self._conversation, glimpse.item])
+        job_id = self._new_id("look")
+        self._running[job_id] = _Running(None, None, self.id, items)
+        instructions = instructions_of(self._conversation, self.settings.instructions)
+        self._do(StartResponse(Request(self.id, job_id, shown, instructions, prepare_only=True)))
+
+    def _look(self, asked: Item) -> None:
+        """The user's turn is about to become this item: before it comes what the camera shows, if that is new."""
+        now_ms, glimpse = self._busy_ms, self._glimpse
+        self._glimpse = None
+        sight, frame = self._camera.look(now_ms)
+        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
+            return
+        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
+            glimpse = _Glimpse(frame, self._picture_item(frame))
+        self._do(ReportLook(sight if glimpse is None else "new"))
+        if glimpse is None:
+            asked.dark_camera = sight == "dark"
+            return
+        self._camera.shown(glimpse.frame, now_ms)
+        self._seen_item_id = glimpse.item.id
+        self._conversation.let_go_of_files(self._limits.unseen_files - 1)
+        self._add(glimpse.item)
+
+    def _picture_item(self, frame: Frame) -> Item:
+        return Item(self._new_id("item"), role="user", parts=[Part.of_picture(frame.picture)])
 
     # Turns
 
@@ -439,19 +605,20 @@ class Session:
 
     def _respond_to_turn(self) -> None:
         try:
-            self._respond(ResponseSettings.of(self.settings))
+            self._respond(ResponseSettings.of(self.settings), Media(self._abilities.takes, self._limits))
         except ProtocolError as failure:  # what was to be answered has been deleted meanwhile
             self._send(events.error(failure, None))
 
-    def _respond(self, settings: ResponseSettings) -> None:
+    def _respond(self, settings: ResponseSettings, media: Media) -> None:
         if settings.in_conversation and self._active is not None:
             words = f"Response '{self._active.id}' is still being made; wait for its end or cancel it first."
             raise ProtocolError("conversation_already_has_active_response", words)
-        items = list(self._conversation) if settings.input is None else self._read_input(settings.input)
-        said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
-        shown = tuple(turn for _, turn in said)
+        items = list(self._conversation) if settings.input is None else self._read_input(settings.input, media)
+        if media.missing:
+            return
+        said, shown = self._shown(items)
         instructions = settings.instructions
-        asked = said[-1][0] if said and said[-1][0].role == "user" else None
+        asked = said[-1] if said and said[-1].role == "user" else None
         if asked is None:
             if not settings.instructions_given:
                 words = "There is nothing to answer: the conversation does not end with a message of the user."
@@ -464,7 +631,7 @@ class Session:
         conversation_id = self._conversation_id if settings.in_conversation else None
         reply = Reply(response_id, self._new_id("item"), settings, conversation, conversation_id, not self._paced)
         worker_session_id = self.id if settings.in_conversation else response_id
-        running = _Running(reply, asked, worker_session_id)
+        running = _Running(reply, asked, worker_session_id, said)
         if settings.in_conversation:
             self._stop_transcribing()
         self._running[response_id] = running
@@ -477,6 +644,8 @@ class Session:
             speak=settings.modality == "audio",
             voice=self.settings.speaker(settings.voice),
             max_output_tokens=settings.max_output_tokens,
+            attachments=settings.in_conversation and bool(self._abilities.makes),
+            stream_music=self.settings.stream_music,
         )
         self._do(StartResponse(request))
         if settings.in_conversation:
@@ -485,7 +654,13 @@ class Session:
             self._active = reply
             self._turn_event(turns.Event.REPLY_BEGAN)
 
-    def _read_input(self, given: tuple[object, ...]) -> list[Item]:
+    @staticmethod
+    def _shown(items: list[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
+        """Those of the items that the model is shown, and how it is shown them."""
+        said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
+        return tuple(item for item, _ in said), tuple(turn for _, turn in said)
+
+    def _read_input(self, given: tuple[object, ...], media: Media) -> list[Item]:
         if len(given) > self._limits.items:
             raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
         items = []
@@ -495,12 +670,7 @@ class Session:
                 items.append(self._conversation.get(fields.text("id")))
             else:
                 new_id = self._new_id("item")
-                limits = self._limits
-                items.append(
-                    read_item(
-                        fields, new_id, self.settings.input_format, limits.text_characters, self._longest_utterance
-                    )
-                )
+                items.append(read_item(fields, new_id, self.settings.input_format, self._limits, media))
         return items
 
     def _reply_text(self, running: _Running, text: str, now_ms: float) -> None:
@@ -576,6 +746,65 @@ class Session:
             running.milestones_ms.setdefault("end_of_speech_ms", end.waited_ms)
             running.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
 
+    # Attachments
+
+    def _receive_attachment(self, output: AttachmentOutput, now_ms: float) -> None:
+        if isinstance(output, AttachmentStarted):
+            self._start_work(output)
+            return
+        work = self._works.get(output.attachment_id)
+        if work is None:  # cancelled
+            return
+        self._busy_ms = now_ms
+        match output:
+            case AttachmentProgress():
+                self._send(*work.progress(output, now_ms))
+            case MusicDelta():
+                self._send(*work.music(output))
+            case PictureDone() | MusicDone():
+                del self._works[output.attachment_id]
+                work.item.tokens = output.tokens
+                self._keeping[work.id] = work
+                self._do(KeepAttachment(work.id, output))
+            case AttachmentFailed(code=code, message=message):
+                del self._works[output.attachment_id]
+                self._send(*work.failed(code, message))
+                self._do(ReportAttachment(work.kind, "failed"))
+
+    def _start_work(self, output: AttachmentStarted) -> None:
+        running = self._running.get(output.response_id)
+        reply = running.reply if running is not None else None
+        full = len(self._conversation) >= self._limits.items or len(self._works) >= self._limits.works
+        if running is None or reply is None or reply.status == "cancelled" or not reply.in_conversation or full:
+            self._do(CancelAttachment(output.attachment_id))
+            return
+        work = Work(self._new_id("att"), self._new_id("item"), output, self._preview)
+        self._works[output.attachment_id] = work
+        self._send(*work.added(self._conversation, running.last_work_id or reply.last_id))
+        running.last_work_id = work.item.id
+
+    def receive_kept(self, attachment_id: str, kept: Kept | ProtocolError) -> None:
+        """What came of KeepAttachment."""
+        work = self._keeping.pop(attachment_id, None)
+        if work is None:  # cancelled
+            self._do(ForgetAttachment(attachment_id))
+        elif isinstance(kept, ProtocolError):
+            self._send(*work.failed(kept.code, kept.message))
+            self._do(ReportAttachment(work.kind, "failed"))
+        else:
+            self._send(*work.completed(kept))
+            self._do(ReportAttachment(work.kind, "made"))
+
+    def _unfinished(self) -> list[Work]:
+        return [*self._works.values(), *self._keeping.values()]
+
+    def _cancel_work(self, work: Work) -> None:
+        if self._works.pop(work.responders_id, None) is not None:
+            self._do(CancelAttachment(work.responders_id))
+        self._keeping.pop(work.id, None)
+        self._send(*work.cancelled())
+        self._do(ReportAttachment(work.kind, "cancelled"))
+
     # History
 
     def _settle(self, running: _Running, user_tokens: tuple[int, ...]) -> None:
@@ -599,24 +828,29 @@ class Session:
 
     def _transcribe_what_waits(self) -> None:
         """Only when the worker does nothing else for the conversation: an answer would bring the transcript too."""
-        if any(running.worker_session_id == self.id for running in self._running.values()):
+        if self._worker_is_busy:
             return
         item = self._transcriptions.next(self._conversation)
         if item is None:
             return
         job_id = self._new_id("trans")
-        self._running[job_id] = _Running(None, item, self.id)
-        shown = tuple(turn for one in self._conversation.until(item) if (turn := turn_of(one)) is not None)
+        items, shown = self._shown(self._conversation.until(item))
+        self._running[job_id] = _Running(None, item, self.id, items)
         self._do(StartResponse(Request(self.id, job_id, shown, self.settings.instructions, transcript_only=True)))
 
     def _stop_transcribing(self) -> None:
         """An answer is to be made, and will bring the transcript."""
         for job_id, running in list(self._running.items()):
-            if running.reply is None:
+            if running.reply is None and running.asked is not None:
                 del self._running[job_id]
                 self._do(CancelResponse(job_id))
 
     # Endings
+
+    @property
+    def _worker_is_busy(self) -> bool:
+        """With this conversation."""
+        return any(running.worker_session_id == self.id for running in self._running.values())
 
     def _expire(self, code: str, words: str) -> None:
         if not self.closed:

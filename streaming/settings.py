@@ -9,6 +9,7 @@ from typing import Any, Literal
 from streaming.events import Json
 from streaming.fields import Fields, ProtocolError
 from streaming.pcm import FORMATS, PCM16, AudioFormat
+from streaming.types import Abilities
 
 Modality = Literal["audio", "text"]
 
@@ -72,6 +73,20 @@ class TurnDetection:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoInput:
+    """How the camera is looked at."""
+
+    max_fps: float = 2.0
+    change_share: float = 0.06  # so much of the picture must have changed for the model to look again
+    look_again_s: float = 60.0  # an unchanged picture is shown again after so long: it may have been forgotten
+
+    def updated(self, fields: Fields) -> VideoInput:
+        result = replace(self, max_fps=fields.number("max_fps", 0.1, 10, self.max_fps))
+        fields.no_others()
+        return result
+
+
+@dataclass(frozen=True, slots=True)
 class SessionSettings:
     """The settings of one session. `voices` are the model's own, the first one being the default."""
 
@@ -86,6 +101,9 @@ class SessionSettings:
     turn_detection: TurnDetection | None = TurnDetection()
     default_turn_detection: TurnDetection = TurnDetection()
     speed: float = 1.0
+    video: VideoInput | None = VideoInput()
+    default_video: VideoInput = VideoInput()
+    stream_music: bool = False
     tools: tuple[Json, ...] = ()
     tool_choice: str | Json = "auto"
     max_output_tokens: int | None = None
@@ -108,8 +126,26 @@ class SessionSettings:
         audio = fields.object("audio")
         result = result._with_input(audio.object("input"))._with_output(audio.object("output"))
         audio.no_others()
+        result = result._with_extensions(fields)
         fields.no_others()
         return result
+
+    def _with_extensions(self, fields: Fields) -> SessionSettings:
+        video, attachments = fields.object("video"), fields.object("attachments")
+        result = replace(
+            self,
+            video=self._read_video(video),
+            stream_music=attachments.flag("stream_music", self.stream_music),
+        )
+        video.no_others()
+        attachments.no_others()
+        return result
+
+    def _read_video(self, fields: Fields) -> VideoInput | None:
+        if fields.is_null("input"):
+            return None
+        wanted = fields.object("input")
+        return self.video if fields.anything("input") is None else (self.video or self.default_video).updated(wanted)
 
     def _with_input(self, fields: Fields) -> SessionSettings:
         result = replace(
@@ -148,8 +184,17 @@ class SessionSettings:
         """The model's voice for a name that a client may use."""
         return voice if voice in self.voices else self.voices[_STOCK_VOICES.index(voice) % len(self.voices)]
 
+    def extensions_to_json(self, abilities: Abilities) -> Json:
+        """The settings of those extensions that work."""
+        shown: Json = {}
+        if "image" in abilities.takes:
+            shown["video"] = {"input": None if self.video is None else {"max_fps": self.video.max_fps}}
+        if "music" in abilities.makes:
+            shown["attachments"] = {"stream_music": self.stream_music}
+        return shown
+
     def to_json(self) -> Json:
-        """All settings, as `session.created` and `session.updated` show them."""
+        """All settings of the protocol, as `session.created` and `session.updated` show them."""
         detection = self.turn_detection
         return {
             "output_modalities": [self.modality],
@@ -243,7 +288,7 @@ def read_modality(fields: Fields, default: Modality) -> Modality:
     if value == ["text"]:
         return "text"
     path = fields.path("output_modalities")
-    words = f"'{path}' must be [\"audio\"], which brings its transcript, or [\"text\"]."
+    words = f'\'{path}\' must be ["audio"], which brings its transcript, or ["text"].'
     raise ProtocolError("invalid_value", words, path)
 
 

@@ -28,7 +28,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from streaming.types import Failed, Finished, Output, Request, Responder
+from streaming.types import (
+    Abilities,
+    AttachmentFailed,
+    AttachmentStarted,
+    Failed,
+    Finished,
+    MusicDone,
+    Output,
+    PictureDone,
+    Request,
+    Responder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +67,11 @@ class _Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class _CancelAttachment:
+    attachment_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class _CloseSession:
     session_id: str
 
@@ -63,6 +79,7 @@ class _CloseSession:
 @dataclass(frozen=True, slots=True)
 class _Ready:
     voices: tuple[str, ...]
+    abilities: Abilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +89,7 @@ class _Broken:
     reason: str
 
 
-_Command = _Submit | _Cancel | _CloseSession
+_Command = _Submit | _Cancel | _CancelAttachment | _CloseSession
 
 
 # The process ----------------------------------------------------------------------------------------------------------
@@ -123,7 +140,7 @@ def _run_process(end: socket.socket, factory: bytes) -> None:
     channel = _Channel(end)
     try:
         responder: Responder = pickle.loads(factory)()
-        channel.send(_Ready(tuple(responder.voices)))
+        channel.send(_Ready(tuple(responder.voices), getattr(responder, "abilities", Abilities())))
         _serve(channel, responder)
     except (BrokenPipeError, ConnectionResetError):
         return
@@ -152,6 +169,8 @@ def _obey(command: _Command, responder: Responder) -> None:
             responder.submit(request)
         case _Cancel(response_id):
             responder.cancel(response_id)
+        case _CancelAttachment(attachment_id):
+            responder.cancel_attachment(attachment_id)
         case _CloseSession(session_id):
             responder.close_session(session_id)
 
@@ -165,15 +184,29 @@ def _in_words(error: Exception) -> str:
 
 @dataclass(eq=False, slots=True)
 class _Response:
-    """One response on its way: an async iterator of its outputs that ends behind Finished or Failed."""
+    """One response on its way: an async iterator of its outputs that ends behind Finished or Failed and behind the end
+    of each attachment that has started."""
 
     request: Request
     sent: bool = False  # to the process that runs now
     outputs: deque[Output] = field(default_factory=deque)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    ended: bool = False  # the last output was taken
+    answered: bool = False
+    making: set[str] = field(default_factory=set)  # attachments
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more comes in."""
+        return self.answered and not self.making
 
     def put(self, output: Output) -> None:
+        match output:
+            case AttachmentStarted():
+                self.making.add(output.attachment_id)
+            case PictureDone() | MusicDone() | AttachmentFailed():
+                self.making.discard(output.attachment_id)
+            case Finished() | Failed():
+                self.answered = True
         self.outputs.append(output)
         self.arrived.set()
 
@@ -186,9 +219,7 @@ class _Response:
                 raise StopAsyncIteration
             self.arrived.clear()
             await self.arrived.wait()
-        output = self.outputs.popleft()
-        self.ended = isinstance(output, Finished | Failed)
-        return output
+        return self.outputs.popleft()
 
 
 class Worker:
@@ -223,6 +254,7 @@ class Worker:
         self._supervisor: asyncio.Task[None] | None = None
         self._unavailable = "The worker was not started."  # why nothing can be asked of it; "" while something can
         self.voices: tuple[str, ...] = ()
+        self.abilities = Abilities()
         self.alive = False
         self.restarts = 0
 
@@ -237,7 +269,8 @@ class Worker:
         self._supervisor = asyncio.create_task(self._supervise(), name="inference worker")
 
     def respond(self, request: Request) -> _Response:
-        """Submit the request at once and return its outputs, an async iterator that always ends in Finished or Failed.
+        """Submit the request at once and return its outputs, an async iterator with exactly one Finished or Failed, and
+        one end of each attachment.
 
         Raises ValueError if a response of this id is running.
         """
@@ -264,6 +297,11 @@ class Worker:
         else:
             del self._responses[response_id]
             response.put(Finished(response_id, "cancelled", "", (), ()))
+
+    def cancel_attachment(self, attachment_id: str) -> None:
+        """Ask for its early end. Unknown ids are ignored."""
+        if any(attachment_id in response.making for response in self._responses.values()):
+            self._send(_CancelAttachment(attachment_id))
 
     def close_session(self, session_id: str) -> None:
         """Cancel what runs for the session and let the responder forget it."""
@@ -318,17 +356,23 @@ class Worker:
             return
         if len(response.outputs) >= self._max_waiting_outputs:
             self._send(_Cancel(output.response_id))
+            for attachment_id in response.making:
+                self._send(_CancelAttachment(attachment_id))
             response.outputs.clear()
             self._fail([response], "slow_consumer", "The answer was not taken as fast as it was made.")
             return
-        if isinstance(output, Finished | Failed):
-            del self._responses[output.response_id]
         response.put(output)
+        if response.ended:
+            del self._responses[output.response_id]
 
     def _fail(self, responses: list[_Response], code: str, message: str) -> None:
         for response in responses:
-            del self._responses[response.request.response_id]
-            response.put(Failed(response.request.response_id, code, message))
+            response_id = response.request.response_id
+            del self._responses[response_id]
+            for attachment_id in list(response.making):
+                response.put(AttachmentFailed(response_id, attachment_id, code, message))
+            if not response.answered:
+                response.put(Failed(response_id, code, message))
 
     # The life of the process
 
@@ -355,7 +399,7 @@ class Worker:
             await self._reap()
             raise WorkerError(message.reason)
         assert isinstance(message, _Ready)
-        self.voices = message.voices
+        self.voices, self.abilities = message.voices, message.abilities
         self.alive = True
         self._unavailable = ""
         for response in self._responses.values():

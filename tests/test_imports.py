@@ -20,8 +20,8 @@ FILES = sorted(
     if path.exists()
 )
 
-RIM = {"runner", "worker", "app", "access", "metrics", "silero", "transports"}
-"""Where streaming/ meets sockets, processes and clocks. Every other file of it is pure."""
+RIM = {"runner", "worker", "app", "access", "metrics", "silero", "pictures", "music", "studio", "transports"}
+"""Where streaming/ meets sockets, processes, clocks and media files. Every other file of it is pure."""
 
 PURE_IMPORTS = set(
     "__future__ abc base64 binascii bisect collections copy dataclasses enum functools heapq itertools json math "

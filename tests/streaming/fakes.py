@@ -11,6 +11,7 @@ import numpy as np
 from streaming.pcm import PCM16, AudioFormat, Encoder
 from streaming.types import (
     SPEECH_RATE,
+    Abilities,
     Failed,
     Finished,
     Output,
@@ -81,6 +82,7 @@ class FakeWorker:
 
     def __init__(self, script: Callable[[Request], Iterable[Output]] = answer, hold: int | None = None) -> None:
         self.voices: tuple[str, ...] = ("ada", "ben")
+        self.abilities = Abilities()
         self.alive = True
         self.script = script
         self.hold = hold
