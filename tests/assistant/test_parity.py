@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from assistant import prompts
 from assistant.checkpoints import load_soundstorm, load_speech_tokenizer
 from assistant.conversation import TEMPLATES, Dialogue, history_string, prompt_string
+from assistant.tokenizers.image import ImageEyes, load_seed, normalized
 from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import MARKUP, MUSIC_CODEBOOKS, Vocabulary
 from tests.assistant.parity import golden
@@ -137,6 +138,47 @@ def test_soundstorm_trace(voice, monkeypatch):
         )
         assert torch.equal(torch.stack(grids), io[f"{trace}.net_inputs"])
         assert torch.equal(grid, io[f"{trace}.output"])
+
+
+# ---- SEED-2
+
+
+@pytest.fixture(scope="module", params=["seed2"])
+def eyes(request):
+    folder = golden(request.param)
+    files = [folder / name for name in ("config.json", "seed_quantizer.safetensors", "eva_vit.safetensors")]
+    return load_seed(*files), load_file(folder / "io.safetensors")
+
+
+@torch.inference_mode()
+def test_seed_encoding(eyes):
+    model, io = eyes
+    embeds = model.image_embeds(io["image"])
+    assert_close(embeds, io["image_embeds"], 1e-3)
+    queries = model.query_tokens.expand(len(embeds), -1, -1)
+    assert_close(model.Qformer(queries, embeds), io["qformer_last_hidden"], 1e-3)
+    assert_close(model.latents(embeds), io["query_output_down"], 1e-3)
+    assert torch.equal(model.encode(io["image"]), io["codes"])
+
+
+@torch.inference_mode()
+def test_seed_decoding(eyes):
+    model, io = eyes
+    rows = model.quantize["embedding"](io["codes"])
+    assert_close(model.decode_task_layer(rows), io["query_output_up"], 1e-3)
+    assert_close(model.decode(io["codes"]), io["image_embedding"], 1e-3)
+    assert_close(model.decode(io["random_codes"]), io["random_image_embedding"], 1e-3)
+
+
+@torch.inference_mode()
+def test_seed_preprocessing(eyes):
+    model, io = eyes
+    cases = [key.removesuffix(".rgb") for key in io if key.endswith(".rgb")]
+    assert cases
+    for case in cases:
+        assert_close(normalized(io[f"{case}.rgb"].numpy(), model.image_size), io[f"{case}.tensor"], 1e-5)
+    codes = {ImageEyes(model).look(io[f"{case}.rgb"].numpy()) for case in cases}
+    assert codes == {tuple(row) for row in io["preprocess.codes"].tolist()}
 
 
 # ---- Prompts
