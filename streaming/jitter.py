@@ -5,7 +5,9 @@ passed on at once, and there is no delay to add to a network that behaves. Only 
 waited for, as long as the network's measured jitter makes it likely to come; then its place is filled, from the
 forward error correction in the packet behind it (RFC 6716, section 2.1.7) or by the decoder's concealment, and if it
 comes after all it is dropped. Where nothing comes at all, time goes on: a sender that sends no silence (DTX) has its
-silence filled as it passes, and a network that stalls is given a little longer to deliver what is on its way.
+silence filled as it passes, and a network that stalls is given a little longer before sound is made up. What then
+comes is heard all the same, for real sound late is worth more than a pause of the right length; and what never comes
+has already had its share of time filled.
 
 Pure: arrival times are passed in, in seconds of any one clock. Positions count ticks of the RTP clock.
 """
@@ -73,7 +75,7 @@ class Counts:
 
     received: int = 0
     decoded: int = 0
-    late: int = 0  # dropped, for their place had been filled
+    late: int = 0  # dropped, for what came behind them had already been passed on
     duplicate: int = 0
     overflowed: int = 0  # dropped, for nobody took the sound
     restarts: int = 0
@@ -110,6 +112,8 @@ class JitterBuffer:
         self._transits: deque[tuple[float, float]] = deque()  # (arrival, arrival less timestamp), the latest _WINDOW_S
         self._base = 0.0  # the least transit
         self._head = 0  # position of the next piece of sound
+        self._filled = 0  # ticks that were made up since the newest packet, while nothing came
+        self._arrived = 0.0  # when the newest packet came
         self._ticks = 0  # how long the piece before it was
         self._sequence = 0  # of the newest packet that was passed on
         self._quiet = False  # that packet announced silence
@@ -139,6 +143,8 @@ class JitterBuffer:
         elif position in self._waiting:
             self.counts.duplicate += 1
         else:
+            self._head += min(self._filled, position - self._head)
+            self._filled, self._arrived = 0, at
             self._waiting[position] = _Placed(sequence, packet.payload, packet.ticks)
             self._make_room()
 
@@ -155,21 +161,21 @@ class JitterBuffer:
             first = min(self._waiting)
             if first == self._head or self._waiting[first].sequence == self._sequence + 1:
                 return -math.inf  # in its place, or behind a pause in which nothing was sent
-            return self._expected() + self.delay_s
-        if self._ssrc is None or self._head - self._newest_end >= LONGEST_FILL_S * self._rate:
+            expected = self._base + self._head / self._rate  # of a packet as quick as the quickest
+            return expected + self.delay_s
+        if self._ssrc is None or self._filled >= LONGEST_FILL_S * self._rate:
             return math.inf
-        return self._expected() + (self.delay_s if self._quiet else PATIENCE_S)
-
-    def _expected(self) -> float:
-        """When the packet at the head would have come if it had been as quick as the quickest."""
-        return self._base + self._head / self._rate
+        next_at = self._arrived + (self._ticks + self._filled) / self._rate
+        return next_at + (self.delay_s if self._quiet else PATIENCE_S)
 
     def _next(self) -> Step:
-        first = min(self._waiting, default=None)
+        if not self._waiting:
+            self._filled += self._ticks
+            self.counts.concealed_ticks += self._ticks
+            return Conceal(self._ticks)
+        first = min(self._waiting)
         step: Step
-        if first is None:
-            step = Conceal(self._ticks)
-        elif first == self._head:
+        if first == self._head:
             placed = self._waiting.pop(first)
             step = Decode(placed.payload, placed.ticks)
             self._sequence, self._quiet = placed.sequence, len(placed.payload) <= _LONGEST_DTX_PAYLOAD
@@ -211,6 +217,7 @@ class JitterBuffer:
         self._transits.clear()
         self._head = packet.timestamp
         self._ticks = packet.ticks
+        self._filled = 0
         self._sequence, self._quiet = packet.sequence - 1, False
         self._newest_sequence, self._newest_position = packet.sequence, packet.timestamp
         self._newest_end = packet.timestamp + packet.ticks

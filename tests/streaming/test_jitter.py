@@ -78,9 +78,13 @@ def test_on_a_perfect_network_each_packet_is_passed_on_at_once() -> None:
         ),
         pytest.param(
             [*on_time([0, 1]), *((290.0, number) for number in range(2, 16))],
-            "0 1 ~ ~ ~ 5 6 7 8 9 10 11 12 13 14 15",
-            id="stalled for too long",
+            "0 1 ~ ~ ~ 2 3 4 5 6 7 8 9 10 11 12 13 14 15",
+            id="stalled for long, and it all comes",
         ),
+        pytest.param(
+            on_time([0, 1, *range(16, 19)]), "0 1 " + 13 * "~ " + "16+ 16 17 18", id="stalled, and it is lost"
+        ),
+        pytest.param([(100.0 * number, number) for number in range(6)], "0 1 2 3 4 5", id="a sender that lags"),
     ],
 )
 def test_losses_delays_and_reorderings(arrivals: list[Arrival], heard: str) -> None:

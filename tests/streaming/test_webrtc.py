@@ -20,11 +20,11 @@ from streaming.access import Doorkeeper
 from streaming.app import House, create_app
 from streaming.events import Limits
 from streaming.metrics import Metrics
-from streaming.playout import FRAME, TICKS, Started, Stopped
+from streaming.playout import TICKS, Started, Stopped
 from streaming.runner import SessionRunner, Transport
 from streaming.session import Session
 from streaming.settings import SessionSettings
-from streaming.transports.webrtc import CHANNEL, Calls, Ears, SdpError, Voice
+from streaming.transports.webrtc import CHANNEL, Calls, SdpError, Voice
 from streaming.types import SPEECH_RATE, Finished, Output, Request, SpeechDelta, TextDelta
 from tests.streaming.fakes import FakeWorker, Loudness, tone
 from tests.streaming.serving import PAGE
@@ -481,32 +481,40 @@ def test_the_voice_is_paced_and_its_timestamps_never_jump() -> None:
     run(body())
 
 
-def stereo(samples: np.ndarray, pts: int) -> AudioFrame:
-    both = np.repeat((samples * 32767).astype(np.int16), 2)[None]
-    frame = AudioFrame.from_ndarray(both, format="s16", layout="stereo")
-    frame.sample_rate, frame.pts = RATE, pts
-    return frame
+@pytest.mark.parametrize("lost, corrected", [(0.0, False), (0.005, False), (0.02, True)])
+def test_the_voice_carries_error_correction_for_a_peer_that_loses_packets(lost: float, corrected: bool) -> None:
+    async def body() -> None:
+        voice = Voice(lambda event: None)
+        await voice.recv()
+        voice.expect_loss(lost)
+        await voice.recv()  # silence, in which the encoder may change
+        voice.playout.put("r", "i", tone(0.2))
+        modes = {bytes(await voice.recv())[0] >> 3 for _ in range(8)}
+        voice.stop()
+        silk_only = all(mode < 12 for mode in modes)  # RFC 6716, section 3.1: no other mode has error correction
+        assert silk_only == corrected, modes
+
+    run(body())
 
 
-def test_received_sound_keeps_its_level_and_its_place() -> None:
-    time = np.arange(RATE) / RATE
-    said = 0.5 * np.sin(2 * np.pi * 300 * time)
-    frames = [stereo(said[at : at + 960], at) for at in range(0, RATE, 960)]
-    whole = np.concatenate([hear(frames)])
-    lost = hear([frame for n, frame in enumerate(frames) if n not in (10, 11, 30)])
-    assert abs(len(whole) - SPEECH_RATE) < 400 and len(lost) == len(whole)
-    assert 0.48 < np.abs(whole).max() < 0.52
-    hole = slice(10 * FRAME + 60, 12 * FRAME - 60)
-    assert np.abs(lost[hole]).max() < 0.01 < np.abs(whole[hole]).max()
-    assert np.allclose(lost[13 * FRAME : 29 * FRAME], whole[13 * FRAME : 29 * FRAME], atol=1e-3)
+def test_the_server_says_that_it_can_use_error_correction_and_tells_what_it_lost() -> None:
+    async def body() -> None:
+        server, peer = Server(), Peer()
+        _, sdp = await server.calls.answer(await peer.offer(), server.make_runner)
+        (payload_type,) = [line for line in sdp.splitlines() if line.endswith(" opus/48000/2")]
+        number = payload_type.removeprefix("a=rtpmap:").split(" ")[0]
+        assert sdp.count(f"\r\na=fmtp:{number} useinbandfec=1\r\n") == 1
+        await peer.take(sdp)
+        (sender,) = peer.connection.getSenders()
 
+        async def told() -> float | None:
+            reports = (await sender.getStats()).values()
+            return next((each.fractionLost for each in reports if each.type == "remote-inbound-rtp"), None)
 
-def test_a_long_pause_of_the_microphone_is_not_filled() -> None:
-    quiet = np.zeros(960)
-    pcm = hear([stereo(quiet, 0), stereo(quiet, 960), stereo(quiet, 100 * RATE), stereo(quiet, 100 * RATE + 960)])
-    assert len(pcm) <= 4 * FRAME
+        while await told() is None:
+            await asyncio.sleep(0.1)
+        assert await told() == 0
+        await peer.close()
+        await server.calls.close()
 
-
-def hear(frames: list[AudioFrame]) -> np.ndarray:
-    ears = Ears()
-    return np.concatenate([ears.hear(frame) for frame in frames])
+    run(body())
