@@ -13,6 +13,9 @@ import logging
 import numpy as np
 from av import VideoFrame
 from PIL import ExifTags, Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from streaming.events import Limits
 from streaming.fields import ProtocolError
@@ -23,6 +26,7 @@ logger = logging.getLogger(__name__)
 PREVIEW_SIDE = 160
 MIME_TYPES = {"png": "image/png", "webp": "image/webp"}
 
+_READERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,12 +53,12 @@ def read_picture(data: bytes, limits: Limits, path: str = "") -> Picture:
     if kind is None:
         what = "SVG drawings are not accepted" if b"<svg" in data[:4096].lower() else "This is no picture that is known"
         raise ProtocolError("unsupported_image", f"{what}; send PNG, JPEG or WebP.", path)
+    if kind == "WEBP":  # the decoder makes room for the whole picture before Pillow tells its size
+        _check_size(_webp_size(data), limits.picture_pixels, path)
     try:
-        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+        with _READERS[kind](io.BytesIO(data)) as image:  # Image.open has a limit of its own, and is silent about sizes
             _check_size(image.size, limits.picture_pixels, path)
             pixels = _decode(image, limits.picture_side)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_many_pixels("many more", limits.picture_pixels, path) from None
     except ProtocolError:
         raise
     except Exception as error:  # Pillow's decoders have no common family of errors
@@ -108,12 +112,21 @@ def data_uri(mime_type: str, data: bytes) -> str:
 def _check_size(size: tuple[int, int], most_pixels: int, path: str) -> None:
     width, height = size
     if width * height > most_pixels:
-        raise _too_many_pixels(f"{width:,} × {height:,}", most_pixels, path)
+        words = f"The picture has {width:,} × {height:,} pixels; at most {most_pixels:,} in all are accepted."
+        raise ProtocolError("image_too_large", words, path)
 
 
-def _too_many_pixels(count: str, most_pixels: int, path: str) -> ProtocolError:
-    words = f"The picture has {count} pixels; at most {most_pixels:,} are accepted."
-    return ProtocolError("image_too_large", words, path)
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the first chunk of a WebP container; (0, 0) where it has none that is known."""
+    match data[12:16]:
+        case b"VP8X":
+            return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+        case b"VP8L":
+            bits = int.from_bytes(data[21:25], "little")
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        case b"VP8 ":
+            return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+    return 0, 0
 
 
 def _decode(image: Image.Image, side: int) -> np.ndarray:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 from collections.abc import AsyncIterator, Callable, Iterable
 
 import numpy as np
+from PIL import Image
 
 from streaming.pcm import PCM16, AudioFormat, Encoder
+from streaming.pictures import data_uri
 from streaming.types import (
     SPEECH_RATE,
     Abilities,
+    AttachmentFailed,
+    AttachmentOutput,
+    AttachmentProgress,
+    AttachmentStarted,
     Failed,
     Finished,
+    MusicDelta,
+    MusicDone,
     Output,
+    PictureDone,
     Request,
     SpeechDelta,
     TextDelta,
@@ -74,6 +84,51 @@ def answer(request: Request, heard: str = "hello there", reply: str = "Hi! I am 
     return [*outputs, Finished(one, "completed", reply, (1, 2, 3), (7, 8, 9), Usage(1, 2, 3, 4, 5))]
 
 
+SEES_AND_DRAWS = Abilities(takes=frozenset({"image", "music"}), makes=frozenset({"image", "music"}))
+
+
+def scene(seed: int = 0, side: int = 96) -> np.ndarray:
+    """[side, side, 3] uint8: a picture with colours, edges and shapes, another one for each seed."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return coarse.repeat(side // 8, axis=0).repeat(side // 8, axis=1)
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def picture_part(pixels: np.ndarray) -> dict[str, str]:
+    return {"type": "input_image", "image_url": data_uri("image/jpeg", jpeg(pixels))}
+
+
+def drawing(request: Request, steps: int = 4) -> Iterable[Output]:
+    """A well-behaved responder draws: the picture begins while it speaks, and is done after it has spoken."""
+    one, work = request.response_id, "work_1"
+    *before, end = answer(request, reply="Here you are.")
+    yield before[0]
+    yield AttachmentStarted(one, work, "image", "a red apple")
+    for output in before[1:]:
+        yield output
+        yield AttachmentProgress(one, work, 0.1)
+    yield end
+    for step in range(steps):
+        yield AttachmentProgress(one, work, (step + 1) / steps, scene(step))
+    yield PictureDone(one, work, scene(7, 128), (50, 51))
+
+
+def playing(request: Request) -> Iterable[Output]:
+    """A well-behaved responder makes music of half a second."""
+    one, work = request.response_id, "work_2"
+    *before, end = answer(request, reply="Listen.")
+    pcm = np.sin(np.arange(16_000) / 20).astype(np.float32)
+    yield from [*before, AttachmentStarted(one, work, "music", "happy piano"), end]
+    if request.stream_music:
+        yield from (MusicDelta(one, work, pcm[at : at + 4000], 32_000) for at in range(0, len(pcm), 4000))
+    yield MusicDone(one, work, pcm, 32_000, (60, 61))
+
+
 class FakeWorker:
     """A worker face that answers each request by `script`, one output per turn of the event loop.
 
@@ -88,24 +143,39 @@ class FakeWorker:
         self.hold = hold
         self.requests: list[Request] = []
         self.forgotten: list[str] = []
+        self.cancelled_attachments: set[str] = set()
         self._cancelled: dict[str, asyncio.Event] = {}
 
     async def respond(self, request: Request) -> AsyncIterator[Output]:
         self.requests.append(request)
-        cancelled = self._cancelled.setdefault(request.response_id, asyncio.Event())
+        one, answered, making = request.response_id, False, set[str]()
+        cancelled = self._cancelled.setdefault(one, asyncio.Event())
         for count, output in enumerate(self.script(request)):
-            if self.hold is not None and count >= self.hold:
-                await cancelled.wait()
-            if cancelled.is_set():
-                yield Finished(request.response_id, "cancelled", "", (), ())
-                return
-            yield output
-            if isinstance(output, Finished | Failed):
+            if isinstance(output, AttachmentOutput):
+                if output.attachment_id in self.cancelled_attachments:
+                    if output.attachment_id not in making:
+                        continue
+                    output = AttachmentFailed(one, output.attachment_id, "cancelled", "as you wish")
+                (making.add if isinstance(output, AttachmentStarted) else lambda _: None)(output.attachment_id)
+                if isinstance(output, PictureDone | MusicDone | AttachmentFailed):
+                    making.discard(output.attachment_id)
+                yield output
+            elif not answered:
+                if self.hold is not None and count >= self.hold:
+                    await cancelled.wait()
+                if cancelled.is_set():
+                    output = Finished(one, "cancelled", "", (), ())
+                answered = isinstance(output, Finished | Failed)
+                yield output
+            if answered and not making:
                 return
             await asyncio.sleep(0)
 
     def cancel(self, response_id: str) -> None:
         self._cancelled.setdefault(response_id, asyncio.Event()).set()
+
+    def cancel_attachment(self, attachment_id: str) -> None:
+        self.cancelled_attachments.add(attachment_id)
 
     def close_session(self, session_id: str) -> None:
         self.forgotten.append(session_id)

@@ -38,12 +38,14 @@ class Talk:
         numbers = itertools.count(1)
         voices = ("ada", "ben")
         self.now_ms = 0.0
+        abilities = settings.pop("abilities", None)
         self.session = Session(
             SessionSettings(voices, voices[0], **settings),
             Loudness(),
             limits or Limits(),
             model="nano",
             paced=paced,
+            abilities=abilities,
             expires_at=1234,
             new_id=lambda prefix: f"{prefix}_{next(numbers)}",
         )
