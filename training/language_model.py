@@ -101,10 +101,10 @@ def make_vocabulary(folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 
-DRILLS = 0.6
-"""Sentences that are only to be heard right, for each dialogue."""
-SCRAMBLED = 0.6
-"""Share of the drills that are put together from pieces of sentences."""
+DRILLS = 1.0
+"""How often a dialogue is followed by a sentence that is only to be heard right."""
+SCRAMBLED, SPLICED = 0.35, 0.4
+"""Shares of the drills that are put together from pieces of sentences, or of recordings."""
 TYPED = 0.2
 """Share of the dialogues in which the user types: short, and mostly about speaking."""
 SILENT_REPLIES = 0.35
@@ -154,9 +154,17 @@ class Dialogues:
             self.heard.setdefault(text, []).append(with_words(codes[0], labels, text, "us"))
         self.ears, self.mouth = Runs(heard), Runs(spoken)
         self.drills = [*self.heard, *map(_as_heard, syllabus.all_replies())]
+        self.aligned = [
+            frames
+            for text, recordings in self.heard.items()
+            for frames in recordings
+            if text and sum(bool(word) for _, word in frames) == len(text.split())
+        ]
         self.sentences = [text.split() for text in islice(syllabus.user_sentences("train"), SENTENCES) if text]
         print(
-            f"{len(self.heard)} user sentences in {len(heard)} recordings, {len(self.said)} spoken replies", flush=True
+            f"{len(self.heard)} sentences to hear in {sum(map(len, self.heard.values()))} recordings, every word of "
+            f"{len(self.aligned)} found; {len(self.said)} spoken replies",
+            flush=True,
         )
 
     def __iter__(self) -> Iterator[Example]:
@@ -178,10 +186,27 @@ class Dialogues:
 
     def drill(self) -> Example:
         """To be heard right and not to be guessed: pieces of sentences, words in any order, nano's own replies."""
-        text = self.scrambled() if self.rng.random() < SCRAMBLED else self.rng.choice(self.drills)
-        turn = self.turn(self.user_speech(text), text, "", None)
+        kind = self.rng.random()
+        if kind < SPLICED:
+            frames = self.spliced()
+            text = " ".join(word for _, word in frames if word)
+        else:
+            text = self.scrambled() if kind < SPLICED + SCRAMBLED else self.rng.choice(self.drills)
+            frames = self.user_speech(text)
+        turn = self.turn(frames, text, "", None)
         end = turn.tokens.index(self.words.reply_mark) + 1
         return self._joined([Example(turn.tokens[:end], [*turn.targets[: end - 1], IGNORE])])
+
+    def spliced(self) -> list[Frame]:
+        """A few words of one recording, then of another."""
+        frames = self.room(self.rng.randint(2, 22))
+        for _ in range(self.rng.randint(2, 4)):
+            recording = self.rng.choice(self.aligned)
+            ends = [at for at, (_, word) in enumerate(recording) if word]
+            first = self.rng.randrange(len(ends))
+            last = min(first + self.rng.randint(0, 3), len(ends) - 1)
+            frames += recording[ends[first - 1] + 1 if first else 0 : ends[last] + 1]
+        return self._disturbed(frames + self.room(self.rng.randint(4, 28)))
 
     def scrambled(self) -> str:
         """A few words of one sentence, then of another."""
@@ -236,7 +261,10 @@ class Dialogues:
             frames = [*self.room(rng.randint(2, 22)), *spoken, *self.room(rng.randint(4, 28))]
         else:
             frames = self.room(rng.randint(10, 70))
-        return disturbed(rng, frames, CODES["speech"], rng.choice([0.0, 0.01, 0.03]))
+        return self._disturbed(frames)
+
+    def _disturbed(self, frames: list[Frame]) -> list[Frame]:
+        return disturbed(self.rng, frames, CODES["speech"], self.rng.choice([0.0, 0.01, 0.03]))
 
     def room(self, frames: int) -> list[Frame]:
         """Nobody speaks."""
