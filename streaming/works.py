@@ -50,10 +50,10 @@ class Work:
 
     def progress(self, output: AttachmentProgress, now_ms: float) -> list[Json]:
         """Nothing if the last one was a moment ago."""
+        self._progress = round(min(1.0, max(self._progress, output.progress)), 3)
         if self._progress_at is not None and now_ms - self._progress_at < PROGRESS_EVERY_MS:
             return []
         self._progress_at = now_ms
-        self._progress = round(min(1.0, max(self._progress, output.progress)), 3)
         thumbnail = None if output.thumbnail is None else self._preview(output.thumbnail)
         return [events.attachment_progress(self.item.id, self._response_id, self._progress, thumbnail)]
 
