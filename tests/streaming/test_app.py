@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from streaming.events import Limits
+from tests.streaming.fakes import jpeg, scene
 from tests.streaming.serving import Served, serving
 
 OFFER = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
@@ -236,5 +237,69 @@ def test_pages_of_other_origins():
             assert refused.status_code == 403 and error_of(refused)["code"] == "origin_not_allowed"
             own = {"Origin": served.url}
             assert (await http.post("/v1/realtime/calls", content=OFFER, headers={**SDP, **own})).status_code == 201
+
+    run(test())
+
+
+def with_a_file(served: Served, name: str = "att_1.wav", data: bytes = b"0123456789") -> str:
+    served.house.studio.files.put(name, data, "audio/wav")
+    return f"/v1/realtime/attachments/{name}"
+
+
+def test_an_attachment_is_fetched_from_anywhere_without_a_key():
+    async def test() -> None:
+        async with serving(api_keys=("sk-one",)) as served, client(served) as http:
+            found = await http.get(with_a_file(served), headers={"Origin": "https://elsewhere.example"})
+            assert found.status_code == 200 and found.content == b"0123456789"
+            assert found.headers["access-control-allow-origin"] == "*" and found.headers["accept-ranges"] == "bytes"
+            assert found.headers["content-type"] == "audio/wav" and found.headers["x-content-type-options"] == "nosniff"
+            head = await http.head(with_a_file(served))
+            assert head.status_code == 200 and head.headers["content-length"] == "10" and not head.content
+            missing = await http.get("/v1/realtime/attachments/att_2.wav")
+            assert missing.status_code == 404 and error_of(missing)["code"] == "attachment_not_found"
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "content", "content_range"),
+    [
+        ("bytes=0-", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=9-100", 206, b"9", "bytes 9-9/10"),
+        ("bytes=-3", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-30", 206, b"0123456789", "bytes 0-9/10"),
+        ("bytes=10-", 416, b"", "bytes */10"),
+        ("bytes=-0", 416, b"", "bytes */10"),
+        ("bytes=4-2", 200, b"0123456789", None),
+        ("bytes=0-1,3-4", 200, b"0123456789", None),
+        ("bytes=-", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+def test_ranges_of_an_attachment(wanted, status, content, content_range):
+    async def test() -> None:
+        async with serving() as served, client(served) as http:
+            found = await http.get(with_a_file(served), headers={"Range": wanted})
+            assert (found.status_code, found.content) == (status, content)
+            assert found.headers.get("content-range") == content_range
+
+    run(test())
+
+
+def test_a_file_is_uploaded_and_never_served():
+    async def test() -> None:
+        limits = Limits(picture_bytes=5000, music_bytes=5000)
+        async with serving(api_keys=("sk-one",), limits=limits) as served, client(served) as http:
+            where, key = "/v1/realtime/attachments", {"Authorization": "Bearer sk-one"}
+            picture = jpeg(scene())
+            assert len(picture) < 5000
+            assert (await http.post(where, content=picture)).status_code == 401
+            taken = await http.post(where, content=picture, headers=key)
+            assert taken.status_code == 201 and taken.json()["bytes"] == len(picture)
+            assert (await http.get(f"{where}/{taken.json()['id']}")).status_code == 404
+            refused = await http.post(where, content=b"<html>", headers=key)
+            assert refused.status_code == 415 and error_of(refused)["code"] == "unsupported_file"
+            assert (await http.post(where, content=bytes(6000), headers=key)).status_code == 413
 
     run(test())

@@ -15,7 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streaming.types import Failed, Finished, Output, Request, SpeechDelta, TextDelta, Turn
+from streaming.types import (
+    Abilities,
+    AttachmentFailed,
+    AttachmentProgress,
+    AttachmentStarted,
+    Failed,
+    Finished,
+    Output,
+    PictureDone,
+    Request,
+    SpeechDelta,
+    TextDelta,
+    Turn,
+)
 from streaming.worker import Worker, WorkerError
 
 
@@ -117,6 +130,7 @@ def text_of(outputs: list[Output]) -> str:
 def test_a_response_streams_and_ends_in_finished() -> None:
     async def body(worker: Worker) -> None:
         assert worker.alive and worker.voices == ("anna", "ben") and worker.restarts == 0
+        assert worker.abilities == Abilities()
         speech = np.linspace(-1, 1, 400_000, dtype=np.float32)  # more than the socket's buffer holds
         outputs = await collect(worker, request("r", "hello there", speech))
         assert text_of(outputs) == "hello there"
@@ -329,3 +343,76 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+class Painter(Echo):
+    """An echo that paints beside it, as many steps as the first word says; at 0 it paints for ever."""
+
+    abilities = Abilities(takes=frozenset({"image"}), makes=frozenset({"image"}))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._paintings: dict[str, tuple[str, int]] = {}
+
+    def submit(self, request: Request) -> None:
+        super().submit(request)
+        steps = int(request.turns[-1].text.split()[0])
+        attachment_id = f"att_{request.response_id}"
+        self._paintings[attachment_id] = (request.response_id, steps)
+        self._ended.append(AttachmentStarted(request.response_id, attachment_id, "image", "a house"))
+
+    def cancel_attachment(self, attachment_id: str) -> None:
+        one, _ = self._paintings.pop(attachment_id)
+        self._ended.append(AttachmentFailed(one, attachment_id, "cancelled", ""))
+
+    @property
+    def idle(self) -> bool:
+        return super().idle and not self._paintings
+
+    def step(self) -> list[Output]:
+        outputs = super().step()
+        for attachment_id, (one, steps) in list(self._paintings.items()):
+            if steps == 1:
+                del self._paintings[attachment_id]
+                outputs.append(PictureDone(one, attachment_id, np.zeros((8, 8, 3), np.uint8), (5,)))
+            else:
+                self._paintings[attachment_id] = (one, max(0, steps - 1))
+                outputs.append(AttachmentProgress(one, attachment_id, 0.5))
+                time.sleep(0.001)
+        return outputs
+
+
+def test_a_painting_outlives_its_answer_and_the_answers_cancel() -> None:
+    async def body(worker: Worker) -> None:
+        assert worker.abilities == Painter.abilities
+        kinds = [type(output) for output in await collect(worker, request("1", "20 words"))]
+        assert kinds.index(Finished) < kinds.index(PictureDone) == len(kinds) - 1
+        kinds = []
+        async for output in worker.respond(request("2", "20 forever")):
+            kinds.append(type(output))
+            if isinstance(output, TextDelta):
+                worker.cancel("2")
+        assert kinds.count(Finished) == 1 and kinds[-1] is PictureDone
+
+    run(body, Painter)
+
+
+def test_a_painting_is_cancelled_by_itself_or_ends_with_its_process() -> None:
+    async def paint(worker: Worker, name: str, disturb: Callable[[], None]) -> list[Output]:
+        outputs: list[Output] = []
+        async with asyncio.timeout(60):
+            async for output in worker.respond(request(name, "0 words")):
+                outputs.append(output)
+                if isinstance(output, Finished):
+                    disturb()
+        assert not any(isinstance(output, Failed) for output in outputs)
+        return outputs
+
+    async def body(worker: Worker) -> None:
+        worker.cancel_attachment("att_unknown")
+        last = (await paint(worker, "1", lambda: worker.cancel_attachment("att_1")))[-1]
+        assert isinstance(last, AttachmentFailed) and last.code == "cancelled"
+        last = (await paint(worker, "2", lambda: os.kill(worker.pid or 0, signal.SIGKILL)))[-1]
+        assert isinstance(last, AttachmentFailed) and last.code == "worker_restarted"
+
+    run(body, Painter)
