@@ -564,7 +564,7 @@ def make(options: argparse.Namespace, part: str) -> None:
     for number in wanted:
         rng = np.random.default_rng([options.seed, zlib.crc32(part.encode()), number])
         jpegs, labels = [], []
-        for _ in range(SHARD):
+        for _ in range(min(SHARD, options.count - number * SHARD)):
             image, label = shoot(rng)
             file = io.BytesIO()
             image.save(file, "JPEG", quality=95 if part == "drawing" else int(rng.integers(45, 95)))
@@ -574,7 +574,7 @@ def make(options: argparse.Namespace, part: str) -> None:
         with path.with_suffix(".new").open("wb") as file:
             np.savez(file, bytes=np.concatenate(jpegs), lengths=[len(j) for j in jpegs], labels=labels)
         path.with_suffix(".new").replace(path)
-        print(f"{path}: {SHARD} pictures", flush=True)
+        print(f"{path}: {len(jpegs)} pictures", flush=True)
 
 
 def read_shard(path: Path) -> Shard:
