@@ -111,7 +111,7 @@ def drawing(request: Request, steps: int = 4) -> Iterable[Output]:
     yield AttachmentStarted(one, work, "image", "a red apple")
     for output in before[1:]:
         yield output
-        yield AttachmentProgress(one, work, 0.1)
+        yield AttachmentProgress(one, work, 0.1, scene())
     yield end
     for step in range(steps):
         yield AttachmentProgress(one, work, (step + 1) / steps, scene(step))
