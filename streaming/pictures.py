@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+from collections.abc import Callable
 
 import numpy as np
 from av import VideoFrame
@@ -26,7 +27,11 @@ logger = logging.getLogger(__name__)
 PREVIEW_SIDE = 160
 MIME_TYPES = {"png": "image/png", "webp": "image/webp"}
 
-_READERS = {"PNG": PngImageFile, "JPEG": JpegImageFile, "WEBP": WebPImageFile}
+_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

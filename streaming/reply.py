@@ -143,7 +143,7 @@ class Reply:
 
 
 def _usage(usage: Usage) -> Json:
-    inputs, outputs = usage.text_in + usage.audio_in, usage.text_out + usage.audio_out
+    inputs, outputs = usage.text_in + usage.audio_in + usage.image_in, usage.text_out + usage.audio_out
     return {
         "total_tokens": inputs + outputs,
         "input_tokens": inputs,
@@ -151,7 +151,7 @@ def _usage(usage: Usage) -> Json:
         "input_token_details": {
             "text_tokens": usage.text_in,
             "audio_tokens": usage.audio_in,
-            "image_tokens": 0,
+            "image_tokens": usage.image_in,
             "cached_tokens": usage.cached,
         },
         "output_token_details": {"text_tokens": usage.text_out, "audio_tokens": usage.audio_out},

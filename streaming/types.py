@@ -116,6 +116,7 @@ class Usage:
     cached: int = 0
     text_out: int = 0
     audio_out: int = 0
+    image_in: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,4 +234,6 @@ class Responder(Protocol):
         ...
 
     @property
-    def idle(self) -> bool: ...
+    def idle(self) -> bool:
+        """Nothing is left to do, for attachments either."""
+        ...

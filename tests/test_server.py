@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import server
+from configuration import parse
 
 ROOT = Path(server.__file__).parent
 
@@ -60,3 +61,15 @@ def test_weights_with_a_flipped_bit(capsys, tmp_path):
 def test_the_web_process_has_no_torch():
     code = "import sys, server; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_bounds_on_pictures_and_music_come_from_the_configuration():
+    bounds = {"max_picture_bytes": 2000, "max_picture_pixels": 20_000, "max_music_bytes": 3000, "max_music_s": 7}
+    files = {"max_bytes": 1 << 21, "max_files": 9, "max_at_once": 2, "lifetime_s": 5}
+    camera = {"max_fps": 3, "picture_side": 99, "change_share": 0.5, "look_again_s": 8}
+    configuration = parse({"server": bounds, "attachments": files, "camera": camera})
+    limits, video = server._limits(configuration), server._session_settings(configuration, ("ada",)).video
+    assert (limits.picture_bytes, limits.picture_pixels, limits.picture_side) == (2000, 20_000, 99)
+    assert (limits.music_bytes, limits.music_s, limits.works) == (3000, 7, 2)
+    assert (limits.attachment_bytes, limits.attachments, limits.attachment_s) == (1 << 21, 9, 5)
+    assert video is not None and (video.max_fps, video.change_share, video.look_again_s) == (3, 0.5, 8)
