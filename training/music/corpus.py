@@ -56,7 +56,7 @@ def write_shard(path: Path, scores: list[Score], pcm: np.ndarray) -> None:
 
 def read(folder: Path, part: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Descriptions, with the file's name and the place in it, and music [samples] int16 of all pieces of a part."""
-    for path in sorted(folder.glob(f"{part}-?????.npz")):
+    for path in sorted(folder.glob(f"{part}-[0-9]*.npz")):
         with np.load(path) as shard:
             for index, (record, pcm) in enumerate(zip(json.loads(str(shard["meta"])), shard["music"], strict=True)):
                 yield record | {"shard": path.stem, "index": index}, pcm
