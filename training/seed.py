@@ -166,9 +166,9 @@ class Training(nn.Module):
         )
         strange = F.embedding(torch.randint(len(book), codes.shape, device=codes.device), book).detach()
         heard = torch.where(torch.rand(codes.shape, device=codes.device)[..., None] < spoilt * quantized, strange, used)
-        embedding = self.tokenizer.image_embedding(heard)
+        embedding = self.tokenizer.image_embedding(heard).float()
         return {
-            "seen": seen,
+            "seen": seen.float(),
             "latents": latents,
             "rows": rows,
             "codes": codes,
@@ -218,7 +218,7 @@ def losses(model: Training, out: dict[str, Tensor], batch: dict[str, Tensor], qu
 def fit_codebook(model: Training, latents: Tensor) -> None:
     """k-means of latents [N, D], a few rounds; rows without a latent start again at a random one."""
     book = model.tokenizer.quantize["embedding"].weight
-    book.copy_(latents[torch.randperm(len(latents), device=latents.device)[: len(book)]])
+    book.copy_(latents[torch.randint(len(latents), (len(book),), device=latents.device)])
     for _ in range(12):
         nearest = model.tokenizer.nearest(latents)
         sums = torch.zeros_like(book).index_add_(0, nearest, latents)

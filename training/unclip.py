@@ -2,8 +2,8 @@
 
 `vae` learns to put drawings into latents of 32 x 32, `train` a UNet that removes noise from them, told the image
 embedding of the drawing's own codes, some of them wrong. Both learn within `--minutes`, in one go or several.
-`export` writes the pipeline, `sheet` draws sixty things with it as the assistant would: a picture to look at, what the
-eyes say to it, and what a step costs.
+`export` writes the pipeline, `sheet` draws things with it as the assistant would: a picture to look at, what the eyes
+say to it, and what a step costs.
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ def sheet(options: argparse.Namespace) -> None:
     pictures, labels = drawings(options)
     rng = np.random.default_rng(options.seed)
     cells, named, coloured, costs = [], [], [], []
-    for index in rng.permutation(len(pictures))[:60]:
+    for index in rng.permutation(len(pictures))[: options.count]:
         with torch.inference_mode():
             codes = tokenizer.encode(normalized(pictures[index], tokenizer.image_size)[None])[0].tolist()
         drawing = decoder.open(codes)
@@ -291,6 +291,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, help="use the first so many shards only")
     parser.add_argument("--steps", type=int, default=12, help="of denoising, for the sheet")
     parser.add_argument("--guidance", type=float, default=2.0, help="for the sheet")
+    parser.add_argument("--count", type=int, default=60, help="drawings on the sheet")
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/seed/checkpoint.pt"))
     parser.add_argument("--run", type=Path, default=Path("runs/unclip"))
