@@ -1,7 +1,7 @@
 """Music codes become sound while they are still being generated.
 
-Encodec's decoder is a convolution, an LSTM and a chain of upsampling convolutions. The LSTM carries its state from chunk
-to chunk, the convolutions see the frames around a chunk again, so the joined chunks are the piece decoded whole.
+Encodec's decoder is a convolution, an LSTM and a chain of upsampling convolutions. The LSTM carries its state from
+chunk to chunk, the convolutions see the frames around a chunk again, so the joined chunks are the piece decoded whole.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MusicStream:
 
     @property
     def due(self) -> bool:
-        """Whether a chunk can be made now. The last one may be of no new codes: it brings the samples that came late."""
+        """Whether a chunk can be made now. The last may hold no new codes: it brings the samples that came late."""
         if self.ended:
             return self.frames > 0 and not self.flushed
         return len(self.pending) // MUSIC_CODEBOOKS >= self.chunk_frames
