@@ -111,8 +111,9 @@ SILENT_REPLIES = 0.35
 """Share of the replies to speech that are text only: they leave room for more to listen to."""
 ANNOUNCED = 0.4
 """Share of the spoken replies in which the next word is asked for where one ends."""
-WEIGHTS = {"text": 2.0, "speech": 0.4, "words": 0.7}
-"""What a token of assistant's text or speech, and a piece of a word, counts in the loss."""
+WEIGHTS = {"text": 2.0, "speech": 0.2, "change": 0.8, "words": 0.7}
+"""What a token of the assistant's text or speech counts in the loss, one of speech that differs from the one before it,
+and a piece of a word. Most tokens of speech go on with the same sound; what to say next is decided where it changes."""
 
 
 @dataclass(frozen=True)
@@ -373,7 +374,8 @@ def losses(model: Llama, hidden: Tensor, batch: Batch, words: Vocabulary) -> tup
     codes = words.speech.tokens
     speech = (wanted >= codes.start) & (wanted < codes.stop)
     heard = (given >= codes.start) & (given < codes.stop) & (wanted < words.text.stop)
-    kinds = {"text": ~speech & ~heard, "speech": speech, "words": heard}
+    changed = speech & (wanted != given)
+    kinds = {"text": ~speech & ~heard, "speech": speech & ~changed, "change": changed, "words": heard}
     weight = sum(WEIGHTS[kind] * mask for kind, mask in kinds.items())
     loss = (F.cross_entropy(scores, wanted, reduction="none") * weight).sum() / weight.sum()
     right = (scores.argmax(-1) == wanted).float()
@@ -442,9 +444,9 @@ def train(options: argparse.Namespace) -> None:
         recent.append((float(loss.detach()), *right.values()))
         if step % 50 == 0:
             mean = np.nanmean(recent[-50:], 0)
+            shares = " ".join(f"{kind} {share:.3f}" for kind, share in zip(WEIGHTS, mean[1:], strict=True))
             print(
-                f"step {step} loss {mean[0]:.3f} text {mean[1]:.3f} speech {mean[2]:.3f} words {mean[3]:.3f} "
-                f"{seen / 1e6:.2f} M tokens {elapsed:.0f} s rate {rate:.5f}",
+                f"step {step} loss {mean[0]:.3f} {shares} {seen / 1e6:.2f} M tokens {elapsed:.0f} s rate {rate:.5f}",
                 flush=True,
             )
         if step % 250 == 0:
