@@ -364,7 +364,8 @@ def export(options: argparse.Namespace) -> None:
     (options.models / "seed.json").write_text(json.dumps(CONFIG, indent=1) + "\n", encoding="utf-8")
     halved = SeedTokenizer.from_config(CONFIG).eval()
     halved.load_state_dict(state)
-    pictures = Pictures(options.data, "development", 1, taught=False).batch(np.arange(100), None)["pictures"]
+    seen = Pictures(options.data, "development", 1, taught=False)
+    pictures = seen.batch(np.arange(min(100, len(seen.jpegs))), None)["pictures"]
     with torch.inference_mode():
         changed = (halved.encode(pictures) != tokenizer.encode(pictures)).float().mean()
     print(f"{options.models}: fp16 changes {float(changed):.2%} of the codes")
