@@ -22,7 +22,7 @@ from streaming.transports.webrtc import Calls
 from tests.streaming.fakes import SEES_AND_DRAWS, FakeWorker, Loudness, drawing, scene
 from tests.streaming.test_webrtc import Peer, run, until
 
-FPS = 10
+FPS = 5
 
 
 class Film(MediaStreamTrack):
@@ -32,9 +32,12 @@ class Film(MediaStreamTrack):
 
     def __init__(self, pixels: np.ndarray) -> None:
         super().__init__()
-        self.pixels = pixels
+        self.show(pixels)
         self._count = 0
         self._start = 0.0
+
+    def show(self, pixels: np.ndarray) -> None:
+        self._planes = VideoFrame.from_ndarray(pixels, "rgb24").reformat(format="yuv420p").to_ndarray()
 
     async def recv(self) -> VideoFrame:
         if self.readyState != "live":
@@ -42,7 +45,7 @@ class Film(MediaStreamTrack):
         loop = asyncio.get_running_loop()
         self._start = self._start or loop.time()
         await asyncio.sleep(max(0.0, self._start + self._count / FPS - loop.time()))
-        frame = VideoFrame.from_ndarray(self.pixels, "rgb24").reformat(format="yuv420p")
+        frame = VideoFrame.from_ndarray(self._planes, "yuv420p")
         frame.pts, frame.time_base = self._count * 90_000 // FPS, fractions.Fraction(1, 90_000)
         self._count += 1
         return frame
@@ -53,7 +56,7 @@ class Filmer(Peer):
 
     def __init__(self, codec: str) -> None:
         super().__init__()
-        self.camera = Film(scene(1, 160))
+        self.camera = Film(scene(1, 64))
         line = self.connection.addTransceiver(self.camera, "sendonly")
         codecs = RTCRtpSender.getCapabilities("video").codecs
         line.setCodecPreferences([one for one in codecs if one.mimeType == codec])
@@ -82,10 +85,10 @@ class Server:
         self.runners.append(self.house.runners(self.settings)(transport))
         return self.runners[-1]
 
-    def sees(self, pixels: np.ndarray) -> bool:
-        """Whether the camera's newest frame is this picture."""
-        frames = self.runners[0].session._camera._frames
-        return bool(frames) and frames[-1][1].changed_share(Frame.of(Picture(pixels, ""))) < 0.05
+    async def until_seen(self, pixels: np.ndarray) -> None:
+        """Wait until the camera's newest frame is this picture."""
+        wanted, frames = Frame.of(Picture(pixels, "")), self.runners[0].session._camera._frames
+        await until(lambda: bool(frames) and frames[-1][1].changed_share(wanted) < 0.05, 60)
 
 
 @pytest.mark.parametrize("codec", ["video/VP8", "video/H264"])
@@ -99,17 +102,17 @@ def test_a_camera_whose_picture_changes_its_size(codec: str) -> None:
             assert "m=video" in answer and "a=recvonly" in answer
             await peer.take(answer)
             await peer.wait_for("session.created")
-            await until(lambda: server.sees(scene(1, 160)), 60)
+            await server.until_seen(scene(1, 64))
             peer.say("what is this?")
             await peer.wait_for("conversation.item.attachment.completed", timeout_s=60)
             assert "response.output_audio.delta" not in peer.types()
-            peer.camera.pixels = scene(2, 240)
-            await until(lambda: server.sees(scene(2, 240)), 60)
+            peer.camera.show(scene(2, 96))
+            await server.until_seen(scene(2, 96))
             peer.say("and this?")
             await peer.wait_for("conversation.item.attachment.completed", count=2, timeout_s=60)
             images = [turn.image for turn in worker.requests[-1].turns if turn.image is not None]
-            assert [image.shape for image in images] == [(160, 160, 3), (240, 240, 3)]
-            for image, pixels in zip(images, (scene(1, 160), scene(2, 240)), strict=True):
+            assert [image.shape for image in images] == [(64, 64, 3), (96, 96, 3)]
+            for image, pixels in zip(images, (scene(1, 64), scene(2, 96)), strict=True):
                 assert np.abs(image.astype(int) - pixels).mean() < 30
             thumbnails = [
                 event["item"]["content"][0]["image_url"]
