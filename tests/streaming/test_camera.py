@@ -56,7 +56,7 @@ def test_the_first_frame_is_new_and_the_same_again_is_not() -> None:
 def test_a_thing_held_up_is_a_change_and_the_sun_is_none() -> None:
     view = scene() // 2 + 40
     assert frame(with_object(view)).changed_share(frame(view)) > 0.1
-    assert frame(view + 15).changed_share(frame(view)) == 0
+    assert frame(view + 25).changed_share(frame(view)) == 0
     assert frame(scene(1)).changed_share(frame(scene(2))) > 0.5
 
 
