@@ -128,7 +128,7 @@ class ImageDecoder:
         index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
         unused = {name: None for name, part in index.items() if isinstance(part, list) and part[0] is None}
         unused |= {"image_encoder": None, "feature_extractor": None}  # they make embeddings of pictures; we have codes
-        options = {"torch_dtype": self.dtype, "use_safetensors": True, "local_files_only": True}
+        options = {"dtype": self.dtype, "use_safetensors": True, "local_files_only": True}
         return StableUnCLIPImg2ImgPipeline.from_pretrained(
             self.folder, **options, **unused, low_cpu_mem_usage=False
         ).to(self.device)
