@@ -155,6 +155,7 @@ def cut_off(found: Soak) -> int:
     return sum(turn.barge_in_ms is not None for turn in found.turns)
 
 
+@pytest.mark.slow  # it talks in real time
 def test_two_sessions_over_a_lossy_link(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "ASKS_NAME", 0.0)
     monkeypatch.setattr(soak, "INTERRUPTS", 1.0)
