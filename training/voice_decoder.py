@@ -22,6 +22,7 @@ from assistant.models.soundstorm import SoundStorm
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training import soundstorm
+from training.acceptance import write_wav
 from training.budget import Average, Budget
 from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
@@ -220,8 +221,6 @@ def phoneme_accuracy(model: ContentTraining, speech: np.ndarray, labels: str) ->
 
 @torch.inference_mode()
 def listen(options: argparse.Namespace) -> None:
-    import soundfile
-
     model, spectra = load_tokenizer(options.tokenizer), SpectralLoss()
     load_decoder(model.tokenizer, options.run / CHECKPOINT)
     folder = options.run / "listen"
@@ -239,7 +238,7 @@ def listen(options: argparse.Namespace) -> None:
         figures.append([float(F.l1_loss(*mels)), *accuracy])
         pairs.append((record["text"], mels))
         for name, sound in (("original", speech), ("decoded", spoken)):
-            soundfile.write(folder / f"{number:02d}-{name}.wav", sound, RATE)
+            write_wav(folder / f"{number:02d}-{name}.wav", sound)
     distance, before, after = np.mean(figures, 0)
     print(f"mel distance {distance:.3f} nepers, phonemes right {before:.3f} in the original, {after:.3f} decoded")
     draw_pairs(folder / "spectrograms.png", pairs)
