@@ -1,8 +1,18 @@
 // The page: what the user does and what the server says, joined.
 
+import { Brought, cardOf } from './attachments.js';
+import { Camera } from './camera.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { openLine, LineError } from './realtime.js';
+import { makeRoom, stopMusic } from './tune.js';
+import { kindOf, upload, watchForFiles } from './uploads.js';
 import { View } from './view.js';
+
+const NOT_TAKEN = {
+  null: 'That is neither a picture nor music.',
+  image: 'The model that runs here does not take pictures.',
+  music: 'The model that runs here does not listen to music.',
+};
 
 const view = new View();
 const only = new URLSearchParams(location.search).get('transport') ?? undefined; // 'webrtc' or 'websocket', to try them out
@@ -17,6 +27,12 @@ class Conversation {
   state = 'connecting';
   responding = false;
   sounding = false;
+  abilities = {};
+  camera = null;
+  sight = null; // the item with what the camera showed last, until we know what was said to it
+  cards = new Map(); // by item: what is made beside the conversation
+  brought = new Map(); // by item: what the user brought
+  tune = null; // waits until nobody speaks
 
   async start(microphone) {
     this.microphone = microphone;
@@ -34,6 +50,7 @@ class Conversation {
     this.line = line;
     view.addBreak();
     line.over = () => this.silent();
+    view.showAbilities(this.abilities);
     const turnDetection = { type: 'server_vad', create_response: true, interrupt_response: true };
     const audio = { input: { transcription: { model: 'default' }, turn_detection: turnDetection } };
     if (voices.includes(voice)) audio.output = { voice };
@@ -54,6 +71,58 @@ class Conversation {
     this.show(this.state);
   }
 
+  async switchCamera(deviceId) {
+    if (this.switching) return;
+    this.switching = true;
+    try {
+      if (this.camera && !deviceId) return await this.dropCamera();
+      const camera = await Camera.open(deviceId);
+      if (this.ended) return camera.close();
+      this.camera?.close();
+      this.camera = camera;
+      camera.onlost = async (words) => {
+        await this.dropCamera();
+        view.showProblem(words);
+      };
+      view.showCamera(camera);
+      await this.line.useCamera(camera, this.abilities.framesPerSecond);
+    } finally {
+      this.switching = false;
+    }
+  }
+
+  async dropCamera() {
+    this.camera.close();
+    this.camera = null;
+    view.showCamera(null);
+    await this.line.useCamera(null);
+  }
+
+  // A file of the user's becomes an item of the conversation, about which he may ask.
+  async bring(file) {
+    const kind = kindOf(file);
+    if (!this.abilities[kind]) return view.showProblem(NOT_TAKEN[kind]);
+    const id = `item_brought_${this.brought.size + 1}`;
+    const card = new Brought(kind, file, { view, remove: () => this.takeBack(id) });
+    this.brought.set(id, card);
+    view.addCard(id, 'user', card.element);
+    try {
+      const part = { type: { image: 'input_image', music: 'input_audio_file' }[kind], file_id: await upload(file) };
+      if (kind === 'music') part.title = file.name;
+      if (card.takenBack) return;
+      this.line.send({ type: 'conversation.item.create', event_id: id, item: { id, type: 'message', role: 'user', content: [part] } });
+    } catch (error) {
+      card.refuse(error.message);
+    }
+  }
+
+  takeBack(id) {
+    const card = this.brought.get(id);
+    card.takenBack = true;
+    view.remove(id);
+    if (card.there) this.line.send({ type: 'conversation.item.delete', item_id: id });
+  }
+
   say(text) {
     if (this.responding) this.line.send({ type: 'response.cancel' });
     if (this.sounding && this.line.kind === 'WebRTC') this.line.send({ type: 'output_audio_buffer.clear' });
@@ -65,6 +134,8 @@ class Conversation {
 
   show(state) {
     this.state = state;
+    makeRoom(['hearing', 'thinking', 'speaking'].includes(state));
+    this.playWaiting();
     view.showState(state, { kind: this.line?.kind, talking: this.microphone.real });
   }
 
@@ -73,8 +144,17 @@ class Conversation {
     if (this.state === 'speaking' && !this.responding) this.show('listening');
   }
 
+  // A new tune is played by itself, after what is said about it.
+  playWaiting() {
+    if (this.state !== 'listening' || this.sounding || this.responding) return;
+    this.tune?.play();
+    this.tune = null;
+  }
+
   receive(event) {
     switch (event.type) {
+      case 'session.created':
+        return this.created(event.session);
       case 'input_audio_buffer.speech_started':
         view.addTurn(event.item_id, 'user');
         this.line?.interrupt();
@@ -82,7 +162,15 @@ class Conversation {
       case 'input_audio_buffer.speech_stopped':
         return this.show('thinking');
       case 'conversation.item.added':
-        return this.added(event.item);
+        return this.added(event.item, event.previous_item_id);
+      case 'conversation.item.attachment.progress':
+        return this.cards.get(event.item_id)?.progress(event);
+      case 'conversation.item.attachment.completed':
+        return this.completed(this.cards.get(event.item_id), event.part);
+      case 'conversation.item.attachment.failed':
+        return this.cards.get(event.item_id)?.end(event.error.message);
+      case 'conversation.item.done':
+        return event.item.status === 'incomplete' && this.cards.get(event.item.id)?.end('Stopped');
       case 'conversation.item.input_audio_transcription.delta':
         return view.addWords(event.item_id, event.delta);
       case 'conversation.item.input_audio_transcription.completed':
@@ -112,10 +200,51 @@ class Conversation {
     }
   }
 
-  added({ id, role, content }) {
-    if (role === 'assistant') return view.addTurn(id, 'assistant');
-    const text = content?.find((part) => part.type === 'input_text')?.text;
-    if (role === 'user') view.addTurn(id, 'user', text);
+  created({ extensions = [], video, attachments }) {
+    const camera = extensions.includes('camera');
+    this.abilities = {
+      camera,
+      framesPerSecond: video?.input?.max_fps ?? 1,
+      image: camera,
+      music: extensions.includes('music_input'),
+      attachments: extensions.includes('attachments'),
+    };
+  }
+
+  added(item, previousId) {
+    const { id, role, content } = item;
+    const brought = this.brought.get(id);
+    if (brought) return this.arrived(brought, id);
+    if (role === 'assistant') return this.answers(item);
+    if (role !== 'user') return;
+    const picture = content?.find((part) => part.type === 'input_image');
+    if (picture) return (this.sight = { id, url: picture.image_url });
+    view.addTurn(id, 'user', content?.find((part) => part.type === 'input_text')?.text);
+    for (const card of this.brought.values()) card.there && card.settle(); // he asks about it
+    if (this.sight && this.sight.id === previousId) view.showSight(id, this.sight.url);
+    this.sight = null;
+  }
+
+  arrived(card, id) {
+    card.there = true;
+    if (card.takenBack) return this.line.send({ type: 'conversation.item.delete', item_id: id });
+    card.arrived();
+  }
+
+  answers(item) {
+    const cancel = () => this.line.send({ type: 'conversation.item.delete', item_id: item.id });
+    const card = cardOf(item, { view, cancel });
+    if (card === null) return view.addTurn(item.id, 'assistant');
+    this.cards.set(item.id, card);
+    view.addCard(item.id, 'assistant', card.element);
+  }
+
+  completed(card, part) {
+    if (!card || card.finished) return;
+    card.complete(part);
+    if (card.kind !== 'music') return;
+    this.tune = card;
+    this.playWaiting();
   }
 
   done({ status, status_details: details, output }) {
@@ -136,7 +265,8 @@ class Conversation {
       : `There is no answer: ${error?.message ?? 'something went wrong.'}`);
   }
 
-  complain({ code, message }) {
+  complain({ code, message, event_id: cause }) {
+    if (this.brought.has(cause)) return this.brought.get(cause).refuse(message);
     if (code === 'no_input_audio' && !this.microphone.real) return;
     if (code === 'response_cancel_not_active') return; // it ended while we asked
     if (code === 'cannot_update_voice') return view.showProblem('The new voice speaks from the next conversation on.');
@@ -147,6 +277,13 @@ class Conversation {
     this.ended = true;
     this.line?.close();
     this.microphone.close();
+    this.camera?.close();
+    view.showCamera(null);
+    view.showAbilities();
+    for (const card of this.cards.values()) card.end('Stopped with the conversation');
+    for (const card of this.brought.values()) card.settle();
+    stopMusic();
+    makeRoom(false);
     view.levels.stop();
   }
 }
@@ -189,6 +326,20 @@ async function say(text) {
   if (conversation?.line) conversation.say(text);
 }
 
+async function bring(file) {
+  if (conversation === null) await begin(() => Microphone.silent());
+  if (conversation?.line) await conversation.bring(file);
+}
+
+async function switchCamera(deviceId) {
+  view.hideProblem();
+  try {
+    await conversation?.switchCamera(deviceId);
+  } catch (error) {
+    view.showProblem(error.message);
+  }
+}
+
 function pickVoice(name) {
   voice = name;
   localStorage.setItem('voice', name);
@@ -204,8 +355,24 @@ async function showVoices() {
   }
 }
 
-view.on({ talk, say, pickVoice });
-addEventListener('keydown', ({ key }) => key === 'Escape' && conversation && end(conversation));
+view.on({
+  talk,
+  say,
+  pickVoice,
+  switchCamera: () => switchCamera(),
+  useOtherCamera: () => switchCamera(conversation?.camera?.otherId),
+});
+watchForFiles({
+  button: document.getElementById('add'),
+  field: document.getElementById('files'),
+  veil: document.getElementById('veil'),
+  wanted: () => conversation === null || conversation.abilities.image || conversation.abilities.music,
+  bring,
+});
+addEventListener('keydown', ({ key }) => {
+  const looking = document.querySelector('dialog[open]') !== null; // it closes that
+  if (key === 'Escape' && conversation && !looking) end(conversation);
+});
 addEventListener('pagehide', () => conversation && end(conversation));
 showVoices();
 

@@ -5,6 +5,7 @@ import { Player } from './player.js';
 
 const CALL_TIMEOUT_MS = 8000;
 const SOCKET_TIMEOUT_MS = 8000;
+const VIDEO_BITS_PER_SECOND = 600_000;
 const MOST_BUFFERED_BYTES = 1 << 20; // about half a minute of sound that a slow network has not taken
 
 export class LineError extends Error {}
@@ -68,6 +69,10 @@ class Line {
     }
   }
 
+  forgetPictures() {
+    this.send({ type: 'input_image_buffer.clear' });
+  }
+
   lose(words = LOST) {
     if (this.isOpen && !this.closed) this.onLost(words);
   }
@@ -84,6 +89,7 @@ class Call extends Line {
   async open() {
     const connection = (this.connection = new RTCPeerConnection());
     this.sender = connection.addTrack(this.microphone.track, this.microphone.stream);
+    this.eye = connection.addTransceiver('video', { direction: 'sendonly' }); // there is no second offer, so it comes with the first
     connection.ontrack = async ({ track }) => (this.player = await Player.ofTrack(track, this.element));
     connection.onconnectionstatechange = () => this.watch(connection.connectionState);
     this.channel = connection.createDataChannel('oai-events');
@@ -128,6 +134,17 @@ class Call extends Line {
   async useMicrophone(microphone) {
     await this.sender.replaceTrack(microphone.track);
     this.microphone = microphone;
+  }
+
+  // `perSecond`: as many pictures as the server looks at. A camera of null switches it off.
+  async useCamera(camera, perSecond) {
+    if (camera) {
+      const parameters = this.eye.sender.getParameters();
+      for (const encoding of parameters.encodings) Object.assign(encoding, { maxFramerate: perSecond, maxBitrate: VIDEO_BITS_PER_SECOND });
+      await this.eye.sender.setParameters(parameters);
+    }
+    await this.eye.sender.replaceTrack(camera?.track ?? null);
+    if (!camera) this.forgetPictures();
   }
 
   // The server stops the sound itself when the user speaks, and knows what was heard.
@@ -184,6 +201,14 @@ class Socket extends Line {
       if (this.socket.bufferedAmount > MOST_BUFFERED_BYTES) return; // better a hole than minutes of delay
       this.send({ type: 'input_audio_buffer.append', audio: btoa(String.fromCharCode(...new Uint8Array(chunk))) });
     });
+  }
+
+  async useCamera(camera, perSecond) {
+    if (!camera) return this.forgetPictures();
+    camera.sendFrames((picture) => {
+      if (this.socket.bufferedAmount > MOST_BUFFERED_BYTES) return;
+      this.send({ type: 'input_image_buffer.append', image_url: picture });
+    }, perSecond);
   }
 
   // The server has heard the user and sends no more; what waits here must not be heard, and the server told what was.

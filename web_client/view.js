@@ -1,5 +1,7 @@
 // Everything that the page shows. Knows no protocol: others say what is the case.
 
+import { make } from './dom.js';
+
 const STATUS = {
   idle: 'Press the button and talk',
   connecting: 'Connecting…',
@@ -23,6 +25,12 @@ const HINTS = [
   'What did I just say?',
 ];
 
+const HINTS_OF = {
+  camera: ['What is this?', 'What colour is it?'],
+  attachments: ['Draw me a red apple', 'Play some happy piano music'],
+};
+const BRINGABLE = { image: 'a picture', music: 'music' };
+
 const element = (id) => document.getElementById(id);
 
 export class View {
@@ -37,11 +45,19 @@ export class View {
     document.body.classList.add('fresh');
     element('hints').append(...HINTS.map((words) => this.hint(words)));
     element('problem-close').onclick = () => this.hideProblem();
+    this.watchViewer(element('viewer'));
+    this.showAbilities();
   }
 
-  // What the user does. Handlers: talk(), say(text), pickVoice(name).
-  on({ talk, say, pickVoice }) {
+  // What the user does. Handlers: talk(), say(text), pickVoice(name), switchCamera(), useOtherCamera().
+  on({ talk, say, pickVoice, switchCamera, useOtherCamera }) {
     this.talk.onclick = talk;
+    element('camera').onclick = switchCamera;
+    element('camera-off').onclick = () => {
+      element('camera').focus();
+      switchCamera();
+    };
+    element('other-camera').onclick = useOtherCamera;
     this.voice.onchange = () => pickVoice(this.voice.value);
     element('hints').onclick = ({ target }) => target.matches('button') && say(target.textContent);
     element('type').onsubmit = (event) => {
@@ -54,12 +70,7 @@ export class View {
   }
 
   hint(words) {
-    const item = document.createElement('li');
-    const button = document.createElement('button');
-    button.type = 'button';
-    button.textContent = words;
-    item.append(button);
-    return item;
+    return make('li', {}, make('button', { type: 'button', textContent: words }));
   }
 
   // `kind`: the transport, once there is one. `talking`: the microphone is on.
@@ -80,6 +91,47 @@ export class View {
     this.voice.disabled = names.length === 0;
   }
 
+  // What this conversation can do besides talking: {camera, image, music, attachments}, each true if it can. None: talk.
+  showAbilities(abilities = {}) {
+    element('camera').hidden = !abilities.camera;
+    const bringable = Object.keys(BRINGABLE).filter((kind) => abilities[kind]);
+    const words = bringable.map((kind) => BRINGABLE[kind]).join(' or ');
+    element('add').hidden = bringable.length === 0;
+    element('add').title = `Add ${words}`;
+    element('add').setAttribute('aria-label', `Add ${words}`);
+    element('files').accept = bringable.map((kind) => ({ image: 'image/*', music: 'audio/*' })[kind]).join();
+    element('veil-words').textContent = `Drop ${words} here`;
+    for (const hint of document.querySelectorAll('.hints .more')) hint.remove();
+    const more = Object.keys(HINTS_OF).filter((name) => abilities[name]).flatMap((name) => HINTS_OF[name]).map((each) => this.hint(each));
+    for (const hint of more) hint.className = 'more';
+    element('hints').prepend(...more);
+    element('hints').scrollLeft = 0;
+  }
+
+  // `camera`: its preview and whether there is another; null: it is off.
+  showCamera(camera) {
+    element('camera').setAttribute('aria-pressed', String(camera !== null));
+    element('sight').hidden = camera === null;
+    document.body.classList.toggle('watching', camera !== null);
+    if (camera === null) return;
+    element('sight').prepend(camera.video);
+    element('other-camera').hidden = camera.otherId === null;
+  }
+
+  // A picture in its full size, with a button to have it.
+  openPicture({ url, name, file }) {
+    element('viewer-picture').src = url;
+    element('viewer-picture').alt = name;
+    element('viewer-name').textContent = name;
+    Object.assign(element('viewer-download'), { href: url, download: file });
+    element('viewer').showModal();
+  }
+
+  watchViewer(viewer) {
+    element('viewer-close').onclick = () => viewer.close();
+    viewer.onclick = ({ target }) => target === viewer && viewer.close(); // beside the picture
+  }
+
   showProblem(words) {
     element('problem-words').textContent = words;
     element('problem').hidden = false;
@@ -91,20 +143,36 @@ export class View {
 
   // A turn of the user or the assistant, empty (three dots) until words are known.
   addTurn(id, role, text = '') {
-    if (this.turns.has(id)) return;
+    if (!this.turns.has(id)) this.place(id, role, make('span', { className: 'words', textContent: text }));
+  }
+
+  // Something else than words, as a turn of its own.
+  addCard(id, role, card) {
+    this.place(id, role, card).classList.add('holds-card');
+  }
+
+  place(id, role, content) {
     element('welcome').hidden = true;
     document.body.classList.remove('fresh');
-    const item = document.createElement('li');
-    item.className = `turn ${role}`;
-    const speaker = document.createElement('span');
-    speaker.className = 'unseen';
-    speaker.textContent = role === 'user' ? 'You: ' : 'Tertulia: ';
-    const words = document.createElement('span');
-    words.className = 'words';
-    words.textContent = text;
-    item.append(speaker, words);
-    this.turns.set(id, item);
-    this.keepAtEnd(() => element('turns').append(item));
+    const speaker = make('span', { className: 'unseen' }, role === 'user' ? 'You: ' : 'Tertulia: ');
+    const turn = make('li', { className: `turn ${role}` }, speaker, content);
+    this.turns.set(id, turn);
+    this.keepAtEnd(() => element('turns').append(turn));
+    return turn;
+  }
+
+  // What the camera showed when the user said this.
+  showSight(id, picture) {
+    const turn = this.turns.get(id);
+    if (!turn || turn.querySelector('.seen')) return;
+    const image = make('img', { src: picture, alt: 'What your camera showed' });
+    const seen = make('figure', { className: 'seen' }, image, make('figcaption', {}, 'This is what I see'));
+    this.keepAtEnd(() => turn.prepend(seen));
+  }
+
+  remove(id) {
+    this.turns.get(id)?.remove();
+    this.turns.delete(id);
   }
 
   addWords(id, delta) {
@@ -121,19 +189,14 @@ export class View {
   remark(id, text, failed = false) {
     const turn = this.turns.get(id);
     if (!turn || turn.querySelector('.aside')) return;
-    const aside = document.createElement('small');
-    aside.className = 'aside';
-    aside.textContent = text;
+    const aside = make('small', { className: 'aside', textContent: text });
     turn.classList.toggle('failed', failed);
     if (turn.querySelector('.words').textContent === '') turn.querySelector('.words').textContent = '…';
     this.keepAtEnd(() => turn.append(aside));
   }
 
   removeIfEmpty(id) {
-    if (this.words(id)?.textContent === '') {
-      this.turns.get(id).remove();
-      this.turns.delete(id);
-    }
+    if (this.words(id)?.textContent === '') this.remove(id);
   }
 
   // What follows knows nothing of what came before.
@@ -141,10 +204,7 @@ export class View {
     if (this.turns.size === 0) return;
     for (const id of [...this.turns.keys()]) this.removeIfEmpty(id);
     this.turns.clear();
-    const item = document.createElement('li');
-    item.className = 'break';
-    item.textContent = 'New conversation';
-    element('turns').append(item);
+    element('turns').append(make('li', { className: 'break', textContent: 'New conversation' }));
   }
 
   words(id) {

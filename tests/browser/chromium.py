@@ -48,6 +48,7 @@ class Chromium:
         profile: Path,
         *,
         microphone: Path | None = None,
+        camera: Path | None = None,
         ask_for_microphone: bool = False,
         flags: tuple[str, ...] = (),
     ) -> None:
@@ -57,6 +58,8 @@ class Chromium:
             flags = (*flags, "--use-fake-ui-for-media-stream")  # yes to every question
         if microphone is not None:  # played once from when the page opens the microphone, then silence
             flags = (*flags, f"--use-file-for-fake-audio-capture={microphone}%noloop")
+        if camera is not None:  # over and over
+            flags = (*flags, f"--use-file-for-fake-video-capture={camera}")
         self._profile = profile
         self._program = [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
         self._open = ExitStack()
@@ -124,6 +127,11 @@ class Chromium:
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
+
+    def strike(self, key: str, code: int) -> None:
+        """A key, by its name and its Windows code, on whatever has the focus."""
+        for kind in ("keyDown", "keyUp"):
+            self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
 
     def screenshot(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

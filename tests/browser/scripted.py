@@ -40,15 +40,28 @@ class Script:
         one, asked = request.response_id, request.turns[-1]
         if "crash" in asked.text:
             os.kill(os.getpid(), signal.SIGKILL)
-        outputs: list[Output] = []
+        outputs: list[Output] = self.looks(request)
         if asked.speech is not None:
-            outputs = [TranscriptDelta(one, word) for word in _words(HEARD)]
+            outputs += [TranscriptDelta(one, word) for word in _words(HEARD)]
             outputs.append(TranscriptDone(one, HEARD, (1,)))
-        if not request.transcript_only:
-            outputs += [TextDelta(one, word) for word in _words(REPLY)]
+        text = self.answer(request)
+        if not (request.transcript_only or request.prepare_only):
+            outputs += [TextDelta(one, word) for word in _words(text)]
+            outputs += self.begins(request)
             seconds = 30.0 if "long" in asked.text else REPLY_S
             outputs += [SpeechDelta(one, piece) for piece in np.array_split(_hum(seconds), int(4 * seconds))]
-        self._running[one] = [*outputs, Finished(one, "completed", REPLY, (1,), (2,), Usage())]
+        self._running[one] = [*outputs, Finished(one, "completed", text, (1,), (2,), Usage())]
+
+    def answer(self, request: Request) -> str:
+        return REPLY
+
+    def looks(self, request: Request) -> list[Output]:
+        """What is made of pictures and music, which this one does not take."""
+        return []
+
+    def begins(self, request: Request) -> list[Output]:
+        """The attachments that are begun, of which this one makes none."""
+        return []
 
     def cancel(self, response_id: str) -> None:
         if response_id in self._running:
