@@ -11,13 +11,14 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --disable-pip-version-check --no-input --progress-bar off --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help install run test check latency browser
+.PHONY: help install run test check latency soak browser
 
 help:
 	@echo "make run      start the server on http://127.0.0.1:8080 (PORT=, CONFIG= change it)"
 	@echo "make test     run every test (ARGS= goes to pytest)"
 	@echo "make check    style, types and import directions"
 	@echo "make latency  how long a caller waits for the first sound (MANIFEST= names the questions)"
+	@echo "make soak     many calls over a lossy network, with a report (ARGS=--help lists what to ask of it)"
 	@echo "make install  make .venv with all that these need"
 
 install: $(VENV)/installed-dev
@@ -38,6 +39,10 @@ check: $(VENV)/installed-dev
 latency: $(VENV)/installed-dev
 	@echo "Calling a server with $(CONFIG)"
 	@$(PY) -m tools.latency $(MANIFEST) --config $(CONFIG) $(ARGS)
+
+soak: $(VENV)/installed-dev
+	@echo "Calling a server with $(CONFIG), many times"
+	@$(PY) -m tools.soak --config $(CONFIG) $(ARGS)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
