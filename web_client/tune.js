@@ -37,6 +37,7 @@ export class Tune {
     };
     for (const change of ['play', 'pause', 'timeupdate', 'ended', 'durationchange']) this.audio.addEventListener(change, () => this.show());
     this.audio.addEventListener('play', () => this.follow());
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.show());
     new ResizeObserver(() => this.show()).observe(this.canvas);
     this.show();
   }

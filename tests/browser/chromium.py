@@ -130,8 +130,9 @@ class Chromium:
 
     def strike(self, key: str, code: int) -> None:
         """A key, by its name and its Windows code, on whatever has the focus."""
+        text = "\r" if key == "Enter" else ""  # what it types: without it, it presses no button
         for kind in ("keyDown", "keyUp"):
-            self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+            self.command("Input.dispatchKeyEvent", type=kind, key=key, code=key, text=text, windowsVirtualKeyCode=code)
 
     def screenshot(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

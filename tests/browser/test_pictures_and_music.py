@@ -19,7 +19,16 @@ from streaming.music import wav_file
 from streaming.pictures import picture_file
 from tests.browser.artist import MUSIC_S, disc, melody
 from tests.browser.chromium import Chromium, find_chromium
-from tests.browser.test_page import ARTIFACTS, DENY_MICROPHONE, served, wait_for_problem, wait_for_turn, write
+from tests.browser.test_page import (
+    ARTIFACTS,
+    DENY_MICROPHONE,
+    press,
+    question_after,
+    served,
+    wait_for_problem,
+    wait_for_turn,
+    write,
+)
 
 ESCAPE, ENTER, RIGHT = ("Escape", 27), ("Enter", 13), ("ArrowRight", 39)
 
@@ -99,10 +108,6 @@ def test_the_camera_is_seen_and_shown_until_it_is_switched_off(artist: str, tran
         )
         page.wait_for("tertulia.stats().state === 'listening'")
         page.screenshot(ARTIFACTS / f"camera_{transport}.png")
-        if transport == "webrtc":
-            page.size(390, 780, phone=True)
-            page.evaluate("new Promise((resolve) => setTimeout(resolve, 500))")
-            page.screenshot(ARTIFACTS / "camera_phone.png")
         page.evaluate("window.eye = document.querySelector('#sight video').srcObject.getVideoTracks()[0]")
         click(page, "#camera-off")
         page.wait_for("window.eye.readyState === 'ended'")
@@ -112,6 +117,23 @@ def test_the_camera_is_seen_and_shown_until_it_is_switched_off(artist: str, tran
         wait_for_turn(page, "assistant", "hum")
         assert page.evaluate("document.querySelectorAll('.seen').length") == 1
         assert page.console == []
+
+
+def test_a_spoken_question_is_answered_from_the_camera(artist: str, tmp_path: Path) -> None:
+    """Asked up to three times: the first may come before the camera's first frame."""
+    film = film_of(disc("red", 480, 640), tmp_path / "film.y4m")
+    question = question_after(8, tmp_path / "question.wav", times=3, pause=6)
+    with Chromium(tmp_path / "profile", microphone=question, camera=film) as page:
+        page.size(390, 780, phone=True)
+        page.open(artist)
+        press(page)
+        page.wait_for("tertulia.stats().transport === 'WebRTC'")
+        click(page, "#camera")
+        wait_for_turn(page, "assistant", "I see something red.")
+        page.wait_for("document.querySelector('.turn.user .seen img')?.naturalWidth > 50")
+        page.wait_for("tertulia.stats().state === 'listening'")
+        page.screenshot(ARTIFACTS / "camera_phone.png")
+        assert page.evaluate("document.querySelectorAll('.seen').length") == 1  # it did not change
 
 
 def test_drawings_and_tunes_are_made_shown_played_and_stopped(artist: str, tmp_path: Path) -> None:
@@ -171,7 +193,7 @@ def test_pictures_and_music_are_picked_pasted_and_dropped(artist: str, tmp_path:
     wav = wav_file(melody(2.0), 32000)
     with Chromium(tmp_path / "profile") as page:
         connect(page, artist)
-        give(page, "paste", {"ball.png": ("image/png", png(disc("blue", 900, 1200)))})
+        give(page, "paste", {"ball.png": ("image/png", png(disc("blue", 480, 640)))})
         page.wait_for("document.querySelector('.brought .making')?.textContent === 'Now ask about it'")
         write(page, "what is this")
         wait_for_turn(page, "assistant", "I see something blue.")
