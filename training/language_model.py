@@ -220,8 +220,8 @@ class Dialogues:
 
     def turn(self, frames: list[Frame] | None, heard: str, text: str, speech: list[Frame] | None) -> Example:
         """The user's turn, spoken or (without frames) typed, and the reply, spoken or not."""
-        transcript, said = (None, None) if frames is None else heard, speech and [token for token, _ in speech]
-        reply = self.dialogue.assistant_turn_tokens(transcript, text, said)
+        said = speech and [token for token, _ in speech]
+        reply = self.dialogue.assistant_turn_tokens(None if frames is None else heard, text, said)
         learned = reply[1:]
         if speech and self.rng.random() < ANNOUNCED:
             self._announce(learned, reply.index(self.words.speech.start), speech)
