@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import wave
 from itertools import islice
 from pathlib import Path
 
@@ -16,16 +15,9 @@ import numpy as np
 
 from training.kokoro import DEVELOPMENT, RATE, RESERVED, Kokoro
 from training.syllabus import generate
+from training.wav import write_wav
 
 SEEDS = {"reserved": 20_001, "development": 10_001}
-
-
-def write_wav(path: Path, speech: np.ndarray) -> None:
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((speech.clip(-1, 1) * 32767).astype("<i2").tobytes())
 
 
 def main() -> None:
@@ -47,7 +39,7 @@ def main() -> None:
         for index, turn in enumerate(dialogue.turns):
             name = f"{number:04d}-{index}.wav"
             speech = kokoro.speak(turn.user, {voice: 1.0}).speech if turn.user else np.zeros(2 * RATE, np.float32)
-            write_wav(folder / name, speech + 0.0005 * noise.standard_normal(len(speech)).astype(np.float32))
+            write_wav(folder / name, speech + 0.0005 * noise.standard_normal(len(speech)).astype(np.float32), RATE)
             turns.append(
                 {"speech": name, "expect_heard": turn.heard, "expect_any": list(turn.expect_any), "intent": turn.intent}
             )

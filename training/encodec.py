@@ -25,10 +25,12 @@ from transformers import EncodecConfig, EncodecModel
 from assistant.decoders.music import MusicDecoder
 from assistant.tokenizers.music import MusicEars, load_encodec
 from training.budget import Average, Budget
-from training.music.corpus import RATE, read, tags_of, write_wav
+from training.music.corpus import RATE, read, tags_of
 from training.music.ears import load_ears, share_right
+from training.recipe import parsed
 from training.speech_tokenizer import k_means
 from training.voice_decoder import SpectralLoss, draw_pairs, magnitude
+from training.wav import write_wav
 
 CONFIG = {
     "sampling_rate": RATE,
@@ -228,8 +230,8 @@ def measure(options: argparse.Namespace) -> None:
         distances.append(float(F.l1_loss(*mels)))
         if number < options.shown:
             pairs.append((name, mels))
-            write_wav(folder / f"{number:02d} {name} original.wav", before)
-            write_wav(folder / f"{number:02d} {name} decoded.wav", after)
+            write_wav(folder / f"{number:02d} {name} original.wav", before, RATE)
+            write_wav(folder / f"{number:02d} {name} decoded.wav", after, RATE)
     draw_pairs(folder / "spectrograms.png", pairs)
     counts = np.bincount(np.concatenate(lines), minlength=4 * ears.codebook_size).reshape(4, -1)
     shares = counts / counts.sum(1, keepdims=True)
@@ -261,14 +263,7 @@ def main() -> None:
     parser.add_argument("--shown", type=int, default=12, help="pieces to keep and draw")
     parser.add_argument("--ears", type=Path, default=Path("runs/music_ears/ears.pt"))
     parser.add_argument("--data", type=Path, default=Path("data/music"))
-    parser.add_argument("--run", type=Path, default=Path("runs/encodec"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/encodec"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
         "train": train,
         "export": export,

@@ -28,6 +28,7 @@ from assistant.tokenizers.image import DEVIATION, MEAN, TOWER
 from training.budget import Average, Budget
 from training.efficientnet import FEATURES, EfficientNetLite0
 from training.pictures import NAMES, NOTHING, read_part
+from training.recipe import parsed
 from training.syllabus.world import COLOURS
 
 CONFIG: dict[str, Any] = {
@@ -381,15 +382,8 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", default=["camera", "drawing"], help="what the teacher looks at")
     parser.add_argument("--shards", type=int, help="use the first so many shards of a part only")
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
-    parser.add_argument("--run", type=Path, default=Path("runs/seed"))
     parser.add_argument("--models", type=Path, default=Path("models/nano"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/seed"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
         "teach": teach,
         "train": train,

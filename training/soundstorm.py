@@ -24,6 +24,7 @@ from assistant.models.soundstorm import SoundStorm
 from training.budget import Average, Budget
 from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
+from training.recipe import parsed
 from training.speech_tokenizer import ContentTraining
 
 CONFIG = {
@@ -302,14 +303,7 @@ def main() -> None:
     parser.add_argument("--checks", type=int, default=24, help="utterances to check on")
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
-    parser.add_argument("--run", type=Path, default=Path("runs/soundstorm"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/soundstorm"))
     train(options)
 
 

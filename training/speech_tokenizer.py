@@ -27,6 +27,7 @@ from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training.augment import recorded, warped
 from training.kokoro import FRAME
+from training.recipe import parsed
 from training.speech_data import read
 
 CONFIG = {
@@ -315,19 +316,11 @@ def main() -> None:
     parser.add_argument("step", choices=["content", "codebooks"])
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--parts", nargs="+", default=["words", "train", "reply"])
-    parser.add_argument("--run", type=Path, default=Path("runs/speech_tokenizer"))
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--frames", type=int, default=3000)
     parser.add_argument("--acoustic", type=Path, help="an earlier codebooks.pt whose acoustic codes stay")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/speech_tokenizer"), threads=0)
     (options.run / "config.json").write_text(json.dumps(CONFIG, indent=1))
-    torch.manual_seed(options.seed)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     model = ContentTraining()
     if options.acoustic:
         keep_acoustic(model, options.acoustic)

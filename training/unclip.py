@@ -25,6 +25,7 @@ from assistant.models.seed import SeedTokenizer
 from assistant.tokenizers.image import normalized
 from training.budget import Average, Budget
 from training.pictures import NAMES, grid, picture, read_part
+from training.recipe import parsed
 from training.seed import CONFIG, load_training
 from training.syllabus.world import COLOURS
 
@@ -294,15 +295,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=60, help="drawings on the sheet")
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/seed/checkpoint.pt"))
-    parser.add_argument("--run", type=Path, default=Path("runs/unclip"))
     parser.add_argument("--pipeline", type=Path, default=Path("models/nano/unclip"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/unclip"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
         "vae": train_vae,
         "train": train_unet,

@@ -22,12 +22,13 @@ from assistant.models.soundstorm import SoundStorm
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training import soundstorm
-from training.acceptance import write_wav
 from training.budget import Average, Budget
 from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
+from training.recipe import parsed
 from training.speech_data import read_shard
 from training.speech_tokenizer import SCALE, ContentTraining, classes
+from training.wav import write_wav
 
 CHECKPOINT = "checkpoint.pt"
 WINDOWS = (256, 512, 1024, 2048)
@@ -238,7 +239,7 @@ def listen(options: argparse.Namespace) -> None:
         figures.append([float(F.l1_loss(*mels)), *accuracy])
         pairs.append((record["text"], mels))
         for name, sound in (("original", speech), ("decoded", spoken)):
-            write_wav(folder / f"{number:02d}-{name}.wav", sound)
+            write_wav(folder / f"{number:02d}-{name}.wav", sound, RATE)
     distance, before, after = np.mean(figures, 0)
     print(f"mel distance {distance:.3f} nepers, phonemes right {before:.3f} in the original, {after:.3f} decoded")
     draw_pairs(folder / "spectrograms.png", pairs)
@@ -276,14 +277,7 @@ def main() -> None:
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
     parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
-    parser.add_argument("--run", type=Path, default=Path("runs/voice_decoder"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/voice_decoder"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {"train": train, "listen": listen}
     steps[options.step](options)
 

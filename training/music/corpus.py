@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import wave
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from training.music.score import Score, Tags, all_tags, compose
+from training.wav import write_wav
 
 RATE = 16_000
 PARTS = ("train", "development")
@@ -66,15 +66,6 @@ def tags_of(record: dict[str, Any]) -> Tags:
     return Tags(record["instrument"], record["mood"], record["tempo"])
 
 
-def write_wav(path: Path, pcm: np.ndarray) -> None:
-    """[samples] float32 at RATE."""
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((pcm.clip(-1, 1) * 32767).astype("<i2").tobytes())
-
-
 def look(folder: Path, count: int, seed: int) -> None:
     """`count` pieces: WAV files, and sheet.png with the piano roll beside the spectrogram of each."""
     import matplotlib
@@ -95,7 +86,7 @@ def look(folder: Path, count: int, seed: int) -> None:
         score = compose(tags, seed)
         pcm = synthesizer.render(score)
         name = f"{tags.tempo} {tags.mood} {tags.instrument}"
-        write_wav(folder / f"{number:02d} {name}.wav", pcm)
+        write_wav(folder / f"{number:02d} {name}.wav", pcm, RATE)
         roll, spectrum = axes[number // 3][2 * (number % 3) :][:2]
         for note in score.notes:
             colour = "crimson" if note.part == "melody" else "steelblue"

@@ -19,6 +19,7 @@ from assistant.models.log_mel import LogMel
 from training.budget import Budget
 from training.music.corpus import RATE, read, tags_of
 from training.music.score import INSTRUMENTS, MOODS, SECONDS, TEMPOS, Tags
+from training.recipe import parsed
 
 CLASSES = {"instrument": tuple(INSTRUMENTS), "mood": tuple(MOODS), "tempo": tuple(TEMPOS)}
 SAMPLES = round(SECONDS * RATE)
@@ -119,14 +120,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--data", type=Path, default=Path("data/music"))
-    parser.add_argument("--run", type=Path, default=Path("runs/music_ears"))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(options.threads)
-    options.run.mkdir(parents=True, exist_ok=True)
+    options = parsed(parser, Path("runs/music_ears"))
     train(options)
 
 
