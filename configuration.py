@@ -57,6 +57,7 @@ class Model:
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the language model; int8: its weights
     threads: Annotated[int, Between(1, 256)] = 2
     context_tokens: Annotated[int, Between(256, 131_072)] = 4096
+    history_tokens: Annotated[int, Between(0, 131_072)] = 1024  # kept as spoken; older turns are kept as their words
 
     @property
     def path(self) -> Path:

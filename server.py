@@ -144,6 +144,7 @@ def _limits(configuration: Configuration) -> Limits:
         picture_side=configuration.camera.picture_side,
         music_bytes=server.max_music_bytes,
         music_s=server.max_music_s,
+        history_tokens=configuration.model.history_tokens,
         works=attachments.max_at_once,
         attachment_bytes=attachments.max_bytes,
         attachments=attachments.max_files,

@@ -39,6 +39,7 @@ class Limits:
     picture_side: int = 512  # pictures are shrunk to it
     music_bytes: int = 10 * 2**20
     music_s: float = 30.0
+    history_tokens: int = 1024  # of turns that are kept as they were spoken; of older ones the words stay
     unseen_files: int = 8  # pictures and music in the conversation, not yet tokens
     works: int = 4  # attachments that a session makes at once
     attachment_bytes: int = 64 * 2**20  # of all sessions together, as are the next two

@@ -698,6 +698,8 @@ class Session:
             return
         if output.text == reply.item.text:  # a cancelled one may have gone on for a while unheard
             reply.item.settle(output.assistant_tokens)
+        if reply.in_conversation:
+            self._conversation.compact(self._limits.history_tokens)
         if reply.ended:
             return
         running.worker_milestones_ms = output.milestones_ms

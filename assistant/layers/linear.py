@@ -9,7 +9,7 @@ from torch.nn import functional as F
 FEW = 8
 """Up to so many rows the int8 product is the faster one (AVX-512 with AMX: 3 times for one row; AVX2: 1.5 to 3)."""
 WIDE = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-"""What products of more rows are computed in. A processor without bfloat16 needs 7 times as long for it as for float32."""
+"""What products of more rows are computed in. A processor without bfloat16 takes 7 times as long for it."""
 
 
 class Linear(nn.Linear):
