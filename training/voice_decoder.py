@@ -207,7 +207,7 @@ def train(options: argparse.Namespace) -> None:
         optimizer.step()
         average.update(decoder)
         step += 1
-        recent.append([float(losses["spectra"].detach()) if len(want) else np.nan, float(unlikely), float(right)])
+        recent.append([float(x.detach()) for x in (losses.get("spectra", unlikely * np.nan), unlikely, right)])
         if step % 50 == 0:
             mean = np.nanmean(recent[-50:], 0)
             print(
