@@ -288,9 +288,10 @@ class AnyGPTResponder:
                 return
 
     def _read_ahead(self) -> None:
-        """Hear one utterance that goes on, and have what is new of the prompt computed. Whoever waits comes first."""
-        urgent = self._clock() + READ_AHEAD_S
-        if self._waiting or any(response.runs_dry_at < urgent for response in self._running.values()):
+        """Hear one utterance that goes on, and have what is new of the prompt computed, unless somebody waits."""
+        soon = self._clock() + READ_AHEAD_S
+        waited_for = (response.sounds_since is None or response.runs_dry_at < soon for response in self._running.values())
+        if self._waiting or any(waited_for):
             return
         for session_id, listening in list(self._listening.items()):
             if listening.due and session_id not in self._running:
