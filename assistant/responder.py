@@ -290,7 +290,9 @@ class AnyGPTResponder:
     def _read_ahead(self) -> None:
         """Hear one utterance that goes on, and have what is new of the prompt computed, unless somebody waits."""
         soon = self._clock() + READ_AHEAD_S
-        waited_for = (response.sounds_since is None or response.runs_dry_at < soon for response in self._running.values())
+        waited_for = (
+            response.sounds_since is None or response.runs_dry_at < soon for response in self._running.values()
+        )
         if self._waiting or any(waited_for):
             return
         for session_id, listening in list(self._listening.items()):
