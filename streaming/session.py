@@ -80,6 +80,9 @@ so much silence the turn is answered eagerly: if it ends there, the model has he
 READ_AHEAD_MS = 240
 """The model hears a speaking user whenever he has said so much more, and a tenth of what he had said before."""
 
+FALLS_SILENT_MS = 64
+"""And once more after so much silence, which may turn out to be the end: little is left to read when it has."""
+
 STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
 
@@ -569,9 +572,13 @@ class Session:
         """Let the model hear what is being said, so that little is left to read when it has been said."""
         if not self._abilities.overhears:
             return
-        heard_to, said = self._input.state.position, self._overheard_to - self._speech_start
-        new = heard_to - self._overheard_to
-        if new < max(ms_to_samples(READ_AHEAD_MS), said // 10):
+        heard_to, silent_from = self._input.state.position, self._input.state.silence_from
+        said = self._overheard_to - self._speech_start
+        enough = heard_to - self._overheard_to >= max(ms_to_samples(READ_AHEAD_MS), said // 10)
+        silent = silent_from is not None and (
+            self._overheard_to < silent_from + ms_to_samples(FALLS_SILENT_MS) <= heard_to
+        )
+        if not (enough or silent):
             return
         turns_before: tuple[Turn, ...] = ()
         instructions = ""

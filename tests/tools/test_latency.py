@@ -80,7 +80,8 @@ def test_stages_follow_each_other_and_add_up() -> None:
 
 
 def test_what_an_eager_answer_passed_in_the_silence_took_no_time() -> None:
-    milestones = {"end_of_speech_ms": 256.0, "transcription_ms": 200.0, "first_token_ms": 210.0, "first_audio_ms": 300.0}
+    milestones = {"end_of_speech_ms": 256.0, "transcription_ms": 200.0, "first_token_ms": 210.0}
+    milestones["first_audio_ms"] = 300.0
     passed = stages(500.0, 300.0, milestones)
     assert passed == {
         "silence waited for": 256,
