@@ -142,7 +142,9 @@ class Turns:
 
     vad_threshold: Annotated[float, Between(0, 1)] = 0.5
     prefix_padding_ms: Annotated[int, Between(0, 5000)] = 300
-    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500
+    detection: Literal["server_vad", "semantic_vad"] = "server_vad"
+    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500  # server_vad: such a silence ends the turn
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"  # semantic_vad: how soon what sounds finished is
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
 
 

@@ -156,6 +156,8 @@ def _limits(configuration: Configuration) -> Limits:
 def _session_settings(configuration: Configuration, voices: tuple[str, ...]) -> SessionSettings:
     turns = configuration.turns
     detection = TurnDetection(
+        type=turns.detection,
+        eagerness=turns.eagerness,
         threshold=turns.vad_threshold,
         prefix_padding_ms=turns.prefix_padding_ms,
         silence_duration_ms=turns.silence_duration_ms,

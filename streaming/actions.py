@@ -10,7 +10,7 @@ from streaming.camera import Sight
 from streaming.events import Json
 from streaming.media import Encoded
 from streaming.reply import Status
-from streaming.types import Kind, MusicDone, PictureDone, Request
+from streaming.types import Kind, MusicDone, Overheard, PictureDone, Request
 from streaming.works import Outcome
 
 
@@ -41,6 +41,13 @@ class FlushAudio:
 @dataclass(frozen=True, slots=True, eq=False)
 class StartResponse:
     request: Request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadAhead:
+    """Let the worker hear the user while he speaks."""
+
+    overheard: Overheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ Action = (
     | FinishAudio
     | FlushAudio
     | StartResponse
+    | ReadAhead
     | CancelResponse
     | CancelAttachment
     | DecodeFiles

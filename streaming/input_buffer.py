@@ -63,9 +63,13 @@ class InputBuffer:
 
     def take(self, start: int, end: int) -> np.ndarray:
         """Remove and return [end - start] float32. What lies before `start` goes too; what lies behind `end` stays."""
-        pcm = self._view(max(start, self.start), min(end, self.end)).copy()
+        pcm = self.copy(start, end)
         self.drop_before(end)
         return pcm
+
+    def copy(self, start: int, end: int) -> np.ndarray:
+        """[samples] float32: what the buffer holds of start..end, which stays."""
+        return self._view(max(start, self.start), min(end, self.end)).copy()
 
     def drop_before(self, position: int) -> None:
         gone = min(max(position - self.start, 0), self._length)

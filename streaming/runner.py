@@ -27,6 +27,7 @@ from streaming.actions import (
     ForgetAttachment,
     KeepAttachment,
     PlayAudio,
+    ReadAhead,
     ReportAttachment,
     ReportLook,
     ReportReply,
@@ -38,7 +39,7 @@ from streaming.metrics import Metrics
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
 from streaming.studio import FrameSource, Studio
-from streaming.types import Abilities, Output, Request
+from streaming.types import Abilities, Output, Overheard, Request
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,10 @@ class Worker(Protocol):
 
     def respond(self, request: Request) -> AsyncIterator[Output]:
         """Ends behind Finished or Failed and the end of each attachment that has started."""
+        ...
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Called only if `abilities` say so. Never waits; what there is no room for is dropped."""
         ...
 
     def cancel(self, response_id: str) -> None: ...
@@ -261,6 +266,8 @@ class SessionRunner:
             case StartResponse(request):
                 # Submitted here and now: a cancel may follow before the task has begun.
                 self._tasks.create_task(self._respond(request, self._worker.respond(request)))
+            case ReadAhead(overheard):
+                self._worker.overhear(overheard)
             case CancelResponse(response_id):
                 self._worker.cancel(response_id)
             case CancelAttachment(responders_id):

@@ -26,14 +26,17 @@ from streaming.actions import (
     ForgetAttachment,
     KeepAttachment,
     PlayAudio,
+    ReadAhead,
     ReportAttachment,
     ReportLook,
     ReportReply,
     SendEvent,
     StartResponse,
 )
-from streaming.camera import Camera, Frame
+from streaming.camera import Camera, Frame, Sight
 from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
+from streaming.eager import EagerReply
+from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.input_buffer import InputBuffer
@@ -55,6 +58,7 @@ from streaming.types import (
     MusicDelta,
     MusicDone,
     Output,
+    Overheard,
     Perceived,
     PictureDone,
     Request,
@@ -65,12 +69,19 @@ from streaming.types import (
     Turn,
     Usage,
 )
-from streaming.vad import SpeechBegan, SpeechEnded, SpeechProbability, VadSettings
+from streaming.vad import SpeechBegan, SpeechEnded, SpeechProbability, SpeechResumed, VadSettings
 from streaming.works import Preview, Work
 
 SHORTEST_COMMIT_MS = 100
-KEPT_SILENCE_MS = 200
-"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold."""
+KEPT_SILENCE_MS = 160
+"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold. After
+so much silence the turn is answered eagerly: if it ends there, the model has heard just what it would hear later."""
+
+READ_AHEAD_MS = 240
+"""The model hears a speaking user whenever he has said so much more, and a tenth of what he had said before."""
+
+FALLS_SILENT_MS = 64
+"""And once more after so much silence, which may turn out to be the end: little is left to read when it has."""
 
 STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
@@ -157,6 +168,10 @@ class Session:
         self._speech_item_id = ""
         self._speech_start = 0
         self._speech_end: _SpeechEnd | None = None
+        self._silent_from: int | None = None  # where the last turn's speech ended
+        self._overheard_to = 0  # what has been said until there is read ahead
+        self._manner = Manner()
+        self._eager: EagerReply | None = None
 
         self._running: dict[str, _Running] = {}
         self._active: Reply | None = None  # of the default conversation
@@ -243,19 +258,37 @@ class Session:
             return False
         vad = VadSettings(
             detection.threshold,
-            detection.silence_ms,
+            silence_ms(detection, self._manner, self._eager.transcript if self._eager is not None else None),
+            KEPT_SILENCE_MS,
             self._min_speech_ms,
             int(self._limits.utterance_s * 1000),
         )
         match self._input.next_event(vad, detection.prefix_padding_ms, max_windows):
             case SpeechBegan(sample):
+                self._notice_haste(sample)
                 self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
+            case SpeechResumed(sample, paused_at):
+                self._manner = self._manner.spoke_on(samples_to_ms(sample - paused_at))
+                self._withdraw()
             case SpeechEnded(sample, sure_at):
                 self._speech_ended(sample, sure_at, now_ms)
-        return self._input.waiting > 0
+        if self._input.waiting:
+            return True
+        if self._turn is turns.State.HEARING and not self._worker_is_busy:
+            if self._input.state.paused:
+                self._answer_eagerly(now_ms)
+            else:
+                self._read_ahead()
+        return False
 
     def receive_output(self, output: Output, now_ms: float) -> None:
         """What the worker made. Outputs of responses that are over are stale and change nothing but history."""
+        if self._eager is not None and output.response_id == self._eager.response_id:
+            self._eager.hold(output, now_ms)
+        else:
+            self._receive_output(output, now_ms, now_ms)
+
+    def _receive_output(self, output: Output, came_ms: float, now_ms: float) -> None:
         if isinstance(output, AttachmentOutput):
             self._receive_attachment(output, now_ms)
             return
@@ -267,13 +300,13 @@ class Session:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
             case TranscriptDone(text=text, user_tokens=tokens):
-                self._passed(running, "transcription_ms", now_ms)
+                self._passed(running, "transcription_ms", came_ms)
                 self._transcribed(running, text, done=True)
                 self._settle(running, tokens)
             case Perceived(turn=turn, tokens=tokens):
                 running.shown[turn].settle(tokens)
             case TextDelta(text=text):
-                self._reply_text(running, text, now_ms)
+                self._reply_text(running, text, came_ms)
             case SpeechDelta(pcm=pcm):
                 self._reply_speech(running, pcm, now_ms)
             case Finished():
@@ -460,12 +493,14 @@ class Session:
     def _speech_began(self, sample: int, now_ms: float) -> None:
         self._busy_ms = now_ms
         self._speech_item_id = self._new_id("item")
-        self._speech_start = max(sample, self._input.start)
+        self._speech_start = self._overheard_to = max(sample, self._input.start)
         self._turn_event(turns.Event.SPEECH_BEGAN)
         self._look_ahead(now_ms)
 
     def _speech_ended(self, sample: int, sure_at: int, now_ms: float) -> None:
         self._busy_ms = now_ms
+        self._silent_from = sample
+        self._manner = self._manner.next_turn()
         end = min(sample + ms_to_samples(KEPT_SILENCE_MS), sure_at)
         self._speech_end = _SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
         self._send(events.speech_stopped(self._speech_item_id, samples_to_ms(end)))
@@ -473,10 +508,12 @@ class Session:
             self._turn_event(turns.Event.SPEECH_ENDED, end)
         except ProtocolError as failure:
             self._send(events.error(failure, None))
+        self._withdraw()
         self._transcribe_what_waits()
 
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
+        self._withdraw()
         if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
             self._turn_event(turns.Event.SPEECH_DROPPED)
             self._glimpse = None
@@ -493,10 +530,7 @@ class Session:
         self._commit(item_id, self._input.start, self._input.end)
 
     def _commit(self, item_id: str, start: int, end: int) -> None:
-        pcm = self._input.take(start, end)
-        self._check_room()
-        self._check_unheard(len(pcm))
-        item = Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
+        item = self._spoken_item(item_id, self._input.take(start, end))
         self._look(item)
         previous = self._conversation.add(item)
         self._send(events.audio_committed(item_id, previous))
@@ -504,6 +538,11 @@ class Session:
         self._send(events.item_done(item.to_json(), previous))
         if self.settings.transcription is not None:
             self._transcriptions.expect(item)
+
+    def _spoken_item(self, item_id: str, pcm: np.ndarray) -> Item:
+        self._check_room()
+        self._check_unheard(len(pcm))
+        return Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
 
     def _clear(self) -> None:
         self._input.append(self._decoder.finish())
@@ -521,6 +560,69 @@ class Session:
         if self._conversation.unheard_samples + samples > ms_to_samples(limit_s * 1000):
             words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
             raise ProtocolError("too_much_unheard_audio", words)
+
+    # Before the turn is over
+
+    def _notice_haste(self, sample: int) -> None:
+        """A turn that begins very soon after the last one is the rest of it."""
+        if self._silent_from is not None and sample - self._silent_from <= ms_to_samples(SPEAKS_ON_MS):
+            self._manner = self._manner.spoke_on(samples_to_ms(sample - self._silent_from))
+
+    def _read_ahead(self) -> None:
+        """Let the model hear what is being said, so that little is left to read when it has been said."""
+        if not self._abilities.overhears:
+            return
+        heard_to, silent_from = self._input.state.position, self._input.state.silence_from
+        said = self._overheard_to - self._speech_start
+        enough = heard_to - self._overheard_to >= max(ms_to_samples(READ_AHEAD_MS), said // 10)
+        silent = silent_from is not None and (
+            self._overheard_to < silent_from + ms_to_samples(FALLS_SILENT_MS) <= heard_to
+        )
+        if not (enough or silent):
+            return
+        turns_before: tuple[Turn, ...] = ()
+        instructions = ""
+        if said == 0:
+            glimpsed = [self._glimpse.item] if self._glimpse is not None else []
+            turns_before = self._shown([*self._conversation, *glimpsed])[1]
+            instructions = instructions_of(self._conversation, self.settings.instructions)
+        pcm = self._input.copy(self._overheard_to, heard_to)
+        self._overheard_to = heard_to
+        self._do(ReadAhead(Overheard(self.id, self._speech_item_id, said, pcm, turns_before, instructions)))
+
+    def _answer_eagerly(self, now_ms: float) -> None:
+        """The turn may be over: have it answered as if it were."""
+        detection, silent_from = self.settings.turn_detection, self._input.state.silence_from
+        if detection is None or not detection.create_response or silent_from is None:
+            return
+        pcm = self._input.copy(self._speech_start, silent_from + ms_to_samples(KEPT_SILENCE_MS))
+        try:
+            asked = self._spoken_item(self._speech_item_id, pcm)
+        except ProtocolError:  # it will be told of when the turn is over
+            return
+        sight, self._glimpse = self._see(now_ms)
+        asked.dark_camera = sight == "dark" and self._glimpse is None
+        items = [*self._conversation, *([self._glimpse.item] if self._glimpse is not None else []), asked]
+        request = self._request(self._new_id("resp"), items, self._shown(items)[1], ResponseSettings.of(self.settings))
+        self._eager = EagerReply(request)
+        self._do(StartResponse(request))
+
+    def _take_over(self, request: Request) -> EagerReply | None:
+        """The eager answer to just this request. One to anything else is withdrawn."""
+        if self._eager is None or not self._eager.answers(request):
+            self._withdraw()
+            return None
+        eager, self._eager = self._eager, None
+        return eager
+
+    def _withdraw(self) -> None:
+        """The eager answer is to none of the user's questions: it has not been."""
+        eager, self._eager = self._eager, None
+        if eager is None:
+            return
+        self._do(CancelResponse(eager.response_id))
+        for attachment_id in sorted(eager.attachments):
+            self._do(CancelAttachment(attachment_id))
 
     # The camera
 
@@ -553,13 +655,11 @@ class Session:
 
     def _look(self, asked: Item) -> None:
         """The user's turn is about to become this item: before it comes what the camera shows, if that is new."""
-        now_ms, glimpse = self._busy_ms, self._glimpse
+        now_ms = self._busy_ms
+        sight, glimpse = self._see(now_ms)
         self._glimpse = None
-        sight, frame = self._camera.look(now_ms)
-        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
+        if sight == "off":
             return
-        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
-            glimpse = _Glimpse(frame, self._picture_item(frame))
         self._do(ReportLook(sight if glimpse is None else "new"))
         if glimpse is None:
             asked.dark_camera = sight == "dark"
@@ -568,6 +668,16 @@ class Session:
         self._seen_item_id = glimpse.item.id
         self._conversation.let_go_of_files(self._limits.unseen_files - 1)
         self._add(glimpse.item)
+
+    def _see(self, now_ms: float) -> tuple[Sight, _Glimpse | None]:
+        """What the camera shows, and the picture of it that belongs before the user's turn, if that is new."""
+        glimpse = self._glimpse
+        sight, frame = self._camera.look(now_ms)
+        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
+            return "off", None
+        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
+            glimpse = _Glimpse(frame, self._picture_item(frame))
+        return sight, glimpse
 
     def _picture_item(self, frame: Frame) -> Item:
         return Item(self._new_id("item"), role="user", parts=[Part.of_picture(frame.picture)])
@@ -626,33 +736,48 @@ class Session:
             # "Greet the user": without a question, the instructions are what is asked.
             shown, instructions = (*shown, Turn("user", instructions)), self.settings.instructions
 
-        response_id = self._new_id("resp")
+        request = self._request(self._new_id("resp"), items, shown, settings, instructions)
+        eager = self._take_over(request) if settings.in_conversation else None
+        request = request if eager is None else eager.request
+        response_id = request.response_id
         conversation = self._conversation if settings.in_conversation else None
         conversation_id = self._conversation_id if settings.in_conversation else None
         reply = Reply(response_id, self._new_id("item"), settings, conversation, conversation_id, not self._paced)
-        worker_session_id = self.id if settings.in_conversation else response_id
-        running = _Running(reply, asked, worker_session_id, said)
+        running = _Running(reply, asked, request.session_id, said)
         if settings.in_conversation:
             self._stop_transcribing()
         self._running[response_id] = running
         self._send(reply.created())
-        request = Request(
-            worker_session_id,
+        if eager is None:
+            self._do(StartResponse(request))
+        if settings.in_conversation:
+            if asked is not None and asked.id == self._speech_item_id:
+                running.speech_end, self._speech_end = self._speech_end, None
+            self._active = reply
+            self._turn_event(turns.Event.REPLY_BEGAN)
+        for output, came_ms in eager.outputs if eager is not None else ():
+            self._receive_output(output, came_ms, self._busy_ms)
+
+    def _request(
+        self,
+        response_id: str,
+        items: list[Item],
+        shown: tuple[Turn, ...],
+        settings: ResponseSettings,
+        instructions: str | None = None,
+    ) -> Request:
+        """What is asked of the worker. instructions: instead of those of the settings."""
+        return Request(
+            self.id if settings.in_conversation else response_id,
             response_id,
             shown,
-            instructions_of(items, instructions),
+            instructions_of(items, settings.instructions if instructions is None else instructions),
             speak=settings.modality == "audio",
             voice=self.settings.speaker(settings.voice),
             max_output_tokens=settings.max_output_tokens,
             attachments=settings.in_conversation and bool(self._abilities.makes),
             stream_music=self.settings.stream_music,
         )
-        self._do(StartResponse(request))
-        if settings.in_conversation:
-            if asked is not None and asked.id == self._speech_item_id:
-                running.speech_end, self._speech_end = self._speech_end, None
-            self._active = reply
-            self._turn_event(turns.Event.REPLY_BEGAN)
 
     @staticmethod
     def _shown(items: list[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
@@ -673,10 +798,10 @@ class Session:
                 items.append(read_item(fields, new_id, self.settings.input_format, self._limits, media))
         return items
 
-    def _reply_text(self, running: _Running, text: str, now_ms: float) -> None:
+    def _reply_text(self, running: _Running, text: str, came_ms: float) -> None:
         if running.reply is None or running.reply.ended:
             return
-        self._passed(running, "first_token_ms", now_ms)
+        self._passed(running, "first_token_ms", came_ms)
         self._send(*running.reply.text(text))
 
     def _reply_speech(self, running: _Running, pcm: np.ndarray, now_ms: float) -> None:
@@ -852,7 +977,8 @@ class Session:
     @property
     def _worker_is_busy(self) -> bool:
         """With this conversation."""
-        return any(running.worker_session_id == self.id for running in self._running.values())
+        running = (running.worker_session_id for running in self._running.values())
+        return self._eager is not None or self.id in running
 
     def _expire(self, code: str, words: str) -> None:
         if not self.closed:

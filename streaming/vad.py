@@ -1,7 +1,7 @@
-"""Voice activity: probabilities of speech in, beginnings and ends of speech out, counted in samples.
+"""Voice activity: probabilities of speech in, beginnings, pauses and ends of speech out, counted in samples.
 
 The rule is silero's: speech begins where the probability reaches the threshold and stays up for a moment, and is over
-when it has been below a lower one (0.15 less) for the silence asked for.
+when it has been below a lower one (0.15 less) for the silence asked for, which may change from window to window.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class SpeechProbability(Protocol):
 class VadSettings:
     threshold: float = 0.5
     silence_duration_ms: int = 500
+    pause_ms: int = 0  # a shorter silence is told of when it has lasted so long; 0: it is not
     min_speech_ms: int = 64  # a cough is shorter
     max_speech_ms: int = 60_000  # speech is cut here even if nobody falls silent
 
@@ -45,6 +46,7 @@ class VadState:
     speaking: bool = False
     speech_from: int | None = None  # where speech began, or may be beginning
     silence_from: int | None = None  # while speaking: where the pause began, if there is one
+    paused: bool = False  # the pause has been told of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,25 @@ class SpeechBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """The silence may turn out to be the end: SpeechResumed or SpeechEnded follows."""
+
+    sample: int  # where the silence began
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    sample: int
+    paused_at: int  # where the silence had begun
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechEnded:
     sample: int  # where the silence began that ended it
     sure_at: int  # where the stream stood when that was sure
 
 
-VadEvent = SpeechBegan | SpeechEnded
+VadEvent = SpeechBegan | SpeechPaused | SpeechResumed | SpeechEnded
 
 
 def step(state: VadState, probability: float, settings: VadSettings) -> tuple[VadState, VadEvent | None]:
@@ -83,8 +98,14 @@ def _step_speaking(
     if state.position - state.speech_from >= ms_to_samples(settings.max_speech_ms):
         return VadState(state.position), SpeechEnded(state.position, state.position)
     if loud:
-        return replace(state, silence_from=None), None
+        resumed = SpeechResumed(start, state.silence_from) if state.paused and state.silence_from is not None else None
+        return replace(state, silence_from=None, paused=False), resumed
     silence_from = start if quiet and state.silence_from is None else state.silence_from
-    if silence_from is None or state.position - silence_from < ms_to_samples(settings.silence_duration_ms):
-        return replace(state, silence_from=silence_from), None
-    return VadState(state.position), SpeechEnded(silence_from, state.position)
+    if silence_from is None:
+        return state, None
+    silence = state.position - silence_from
+    if silence >= ms_to_samples(settings.silence_duration_ms):
+        return VadState(state.position), SpeechEnded(silence_from, state.position)
+    pauses = not state.paused and 0 < ms_to_samples(settings.pause_ms) <= silence
+    state = replace(state, silence_from=silence_from, paused=state.paused or pauses)
+    return state, SpeechPaused(silence_from) if pauses else None

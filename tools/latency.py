@@ -131,10 +131,12 @@ def stages(total_ms: float, noticed_ms: float, milestones_ms: dict[str, float]) 
     """One after the other; they add up to the total.
 
     noticed_ms: from the last sample to the server's word that speech has ended. milestones_ms: of
-    `response.latency.updated`, from the beginning of the silence that the server waited for.
+    `response.latency.updated`, from the beginning of the silence that the server waited for. What an eager answer
+    passed during that silence took no time of its own.
     """
-    reached = sorted(milestones_ms.items(), key=lambda named: named[1])
-    (_, waited), *rest = reached
+    waited = milestones_ms["end_of_speech_ms"]
+    later = {name: max(at, waited) for name, at in milestones_ms.items() if name != "end_of_speech_ms"}
+    rest = sorted(later.items(), key=lambda named: named[1])
     passed = {"silence waited for": waited, "noticing it": noticed_ms - waited}
     before = waited
     for name, at in rest:

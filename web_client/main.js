@@ -51,7 +51,7 @@ class Conversation {
     view.addBreak();
     line.over = () => this.silent();
     view.showAbilities(this.abilities);
-    const turnDetection = { type: 'server_vad', create_response: true, interrupt_response: true };
+    const turnDetection = { type: 'semantic_vad', create_response: true, interrupt_response: true };
     const audio = { input: { transcription: { model: 'default' }, turn_detection: turnDetection } };
     if (voices.includes(voice)) audio.output = { voice };
     line.send({ type: 'session.update', session: { type: 'realtime', audio } });

@@ -25,6 +25,7 @@ from streaming.types import (
     Failed,
     Finished,
     Output,
+    Overheard,
     Request,
     SpeechDelta,
     TextDelta,
@@ -504,3 +505,104 @@ def test_sound_goes_first_to_whoever_would_run_dry_first(babble: House) -> None:
     assert served() == ["a"]
     for name in ("a", "b", "c"):
         responder.cancel(name)
+
+
+# Reading ahead --------------------------------------------------------------------------------------------------------
+
+
+def pieces(pcm: np.ndarray, samples: int, turns: tuple[Turn, ...] = (), session: str = "s") -> list[Overheard]:
+    """An utterance as it is overheard, in pieces of so many samples."""
+    return [
+        Overheard(session, "u", at, pcm[at : at + samples], turns if at == 0 else ())
+        for at in range(0, len(pcm), samples)
+    ]
+
+
+def read_ahead(house: House, overheard: Sequence[Overheard]) -> None:
+    """Each piece as it comes."""
+    for piece in overheard:
+        house.responder.overhear(piece)
+        while not house.responder.idle:
+            assert house.responder.step() == []
+
+
+@pytest.mark.parametrize("samples", [HOP - 1, HOP, HOP + 1, 3_000, 20_000])
+def test_an_utterance_that_was_read_ahead_is_answered_as_if_it_was_not(anyone: House, samples: int) -> None:
+    pcm = utterance(0.9, seed=3)
+    alone = finished(anyone.ask(Turn("user", speech=pcm), session="alone"))
+    read_ahead(anyone, pieces(pcm[:-1000], samples))
+    last = finished(anyone.ask(Turn("user", speech=pcm)))
+    assert last.user_tokens == alone.user_tokens and last.assistant_tokens == alone.assistant_tokens
+    sequences = anyone.responder._sequences
+    assert sequences["s"].tokens == sequences["alone"].tokens
+
+
+def test_what_was_read_ahead_need_not_be_computed_again(babble: House) -> None:
+    first = finished(babble.ask(Turn("user", speech=utterance())))
+    turns = (Turn("user", tokens=first.user_tokens), Turn("assistant", tokens=first.assistant_tokens))
+    pcm = utterance(1.2, seed=4)
+    read_ahead(babble, pieces(pcm[:-1600], 4_000, turns))
+    last = finished(babble.ask(*turns, Turn("user", speech=pcm)))
+    assert last.usage.cached > len(first.user_tokens) + len(first.assistant_tokens) + 20, "some of the new speech too"
+    assert len(last.user_tokens) - last.usage.audio_in < 60
+
+
+def test_who_goes_on_after_an_eager_answer_is_read_on(babble: House) -> None:
+    pcm = utterance(1.2, seed=5)
+    alone = finished(babble.ask(Turn("user", speech=pcm), session="alone"))
+    before, behind = [piece for piece in pieces(pcm, 4_000) if piece.start < 8_000], pieces(pcm, 4_000)[2:]
+    read_ahead(babble, before)
+    eager = babble.run(Request("s", "eager", (Turn("user", speech=pcm[:9_000]),)), cancel_after=4)["eager"]
+    assert finished(eager).reason == "cancelled"
+    read_ahead(babble, behind)
+    assert babble.responder._listening["s"].samples == len(pcm)
+    assert finished(babble.ask(Turn("user", speech=pcm))).assistant_tokens == alone.assistant_tokens
+
+
+def test_where_a_piece_is_missing_the_rest_is_not_read(babble: House) -> None:
+    pcm = utterance(1.2, seed=6)
+    first, _, *rest = pieces(pcm, 4_000)
+    read_ahead(babble, [first])
+    computed = babble.responder.engine.tokens_computed
+    read_ahead(babble, rest)
+    assert babble.responder.engine.tokens_computed == computed
+    assert isinstance(babble.ask(Turn("user", speech=pcm))[-1], Finished)
+
+
+def test_what_comes_too_late_does_not_touch_the_answer(babble: House) -> None:
+    pcm = utterance(0.6, seed=7)
+    alone = finished(babble.ask(Turn("user", speech=pcm), session="alone"))
+    for piece in pieces(pcm, 4_000):
+        babble.responder.overhear(piece)
+    assert finished(babble.ask(Turn("user", speech=pcm))).assistant_tokens == alone.assistant_tokens
+    computed = babble.responder.engine.tokens_computed
+    while not babble.responder.idle:
+        babble.responder.step()
+    assert babble.responder.engine.tokens_computed == computed, "it has been answered; nobody reads it now"
+
+
+def test_somebody_who_waits_for_his_answer_comes_before_what_is_overheard(script: House) -> None:
+    for piece in pieces(utterance(0.5, seed=8), 8_000, session="other"):
+        script.responder.overhear(piece)
+    script.responder.submit(Request("s", "r", (Turn("user", speech=utterance()),)))
+    outputs: list[Output] = []
+    while not any(isinstance(output, SpeechDelta) for output in outputs):
+        assert script.responder._listening["other"].new, "read while somebody waited for the first sound"
+        outputs += script.responder.step()
+    script.clock.now -= 1  # his sound lasts for a while now
+    script.responder.step()
+    assert not script.responder._listening["other"].new
+    script.responder.cancel("r")
+
+
+def test_an_utterance_that_is_too_long_is_not_read_on(babble: House) -> None:
+    read_ahead(babble, pieces(utterance(6, seed=9), 16_000))
+    assert "s" not in babble.responder._listening
+    assert isinstance(babble.ask(Turn("user", "hello"))[-1], Finished)
+
+
+def test_closing_a_session_forgets_what_it_was_saying(babble: House) -> None:
+    babble.responder.overhear(pieces(utterance(), 8_000)[0])
+    babble.responder.close_session("s")
+    babble.responder.step()
+    assert babble.responder.idle and not babble.responder._listening

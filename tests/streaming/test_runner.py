@@ -18,7 +18,7 @@ from streaming.playout import Played, Playout
 from streaming.runner import Allowance, PeerGone, SessionRunner
 from streaming.session import Session
 from streaming.settings import SessionSettings
-from streaming.types import SPEECH_RATE, Request, SpeechDelta, TextDelta
+from streaming.types import SPEECH_RATE, Abilities, Overheard, Request, SpeechDelta, TextDelta
 from tests.streaming.fakes import FakeWorker, Loudness, append, on_the_wire, silence, tone, utterance
 
 Json = dict[str, Any]
@@ -79,7 +79,7 @@ class Talk:
     def __init__(self, peer: Peer, worker: FakeWorker, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         settings = SessionSettings(worker.voices, worker.voices[0])
-        session = Session(settings, Loudness(), limits, paced=isinstance(peer, VoicePeer))
+        session = Session(settings, Loudness(), limits, paced=isinstance(peer, VoicePeer), abilities=worker.abilities)
         self.metrics = Metrics()
         self.peer, self.worker = peer, worker
         self.runner = SessionRunner(session, worker, peer, self.metrics, limits.events_per_second)
@@ -110,6 +110,30 @@ class Talk:
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(test())
+
+
+class Listener(FakeWorker):
+    """One that overhears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abilities = Abilities(overhears=True)
+        self.overheard: list[Overheard] = []
+
+    def overhear(self, overheard: Overheard) -> None:
+        self.overheard.append(overheard)
+
+
+def test_the_worker_hears_the_user_while_he_speaks() -> None:
+    worker = Listener()
+    talk = Talk(VoicePeer(), worker)
+
+    async def script() -> None:
+        for pcm in np.split(tone(1), 50):
+            await talk.runner.receive_audio(pcm)
+        assert sum(len(piece.pcm) for piece in worker.overheard) > 0.5 * SPEECH_RATE and worker.requests == []
+
+    asyncio.run(talk.run(script))
 
 
 def test_a_turn_by_voice():

@@ -653,8 +653,8 @@ def test_semantic_vad_waits_as_its_eagerness_says():
         talk.update(audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": eagerness}}})
         talk.speak(tone(0.5))
         before = talk.now_ms
-        while not talk.requests:
-            talk.speak(silence(0.1))
+        while "input_audio_buffer.speech_stopped" not in types(talk.log):
+            talk.speak(silence(0.02))
         return talk.now_ms - before
 
     assert silence_before_the_end("high") < silence_before_the_end("auto") < silence_before_the_end("low")

@@ -79,6 +79,20 @@ def test_stages_follow_each_other_and_add_up() -> None:
     }
 
 
+def test_what_an_eager_answer_passed_in_the_silence_took_no_time() -> None:
+    milestones = {"end_of_speech_ms": 256.0, "transcription_ms": 200.0, "first_token_ms": 210.0}
+    milestones["first_audio_ms"] = 300.0
+    passed = stages(500.0, 300.0, milestones)
+    assert passed == {
+        "silence waited for": 256,
+        "noticing it": 44,
+        "transcription": 0,
+        "first token": 0,
+        "first audio": 44,
+        "way back": 156,
+    }
+
+
 def test_percentiles_say_of_how_many() -> None:
     assert percentiles([float(n) for n in range(101)]) == {"count": 101, "p50": 50, "p95": 95, "max": 100}
     assert percentiles([]) == {"count": 0}
