@@ -4,7 +4,18 @@ from collections.abc import Iterable
 
 import pytest
 
-from streaming.vad import WINDOW, SpeechBegan, SpeechEnded, VadEvent, VadSettings, VadState, step
+from streaming.vad import (
+    WINDOW,
+    Interruption,
+    SpeechBegan,
+    SpeechDismissed,
+    SpeechEnded,
+    SpeechSuspected,
+    VadEvent,
+    VadSettings,
+    VadState,
+    step,
+)
 
 SETTINGS = VadSettings(threshold=0.5, silence_duration_ms=96, min_speech_ms=64)  # three windows, two windows
 
@@ -59,3 +70,51 @@ def test_speech_follows_speech():
 def test_endless_speech_is_cut():
     settings = VadSettings(min_speech_ms=64, max_speech_ms=160)
     assert run([1] * 5, settings) == [SpeechBegan(0), SpeechEnded(5 * WINDOW, 5 * WINDOW)]
+
+
+DOUBTFUL = Interruption(speech_ms=128, unpaused_speech_ms=96, quiet_ms=64).settings(SETTINGS, pauses=True)
+
+
+def test_the_first_window_during_a_reply_is_a_suspicion():
+    assert run([0, 1], DOUBTFUL) == [SpeechSuspected(WINDOW)]
+
+
+def test_a_cough_during_a_reply_is_dismissed():
+    assert run([0, 1, 1, 0, 0, 0], DOUBTFUL) == [SpeechSuspected(WINDOW), SpeechDismissed(3 * WINDOW)]
+
+
+def test_one_suspicion_for_each_cough():
+    cough = [1, 1, 0, 0]
+    assert run(cough * 2, DOUBTFUL) == [
+        SpeechSuspected(0),
+        SpeechDismissed(2 * WINDOW),
+        SpeechSuspected(4 * WINDOW),
+        SpeechDismissed(6 * WINDOW),
+    ]
+
+
+def test_only_what_is_voiced_counts_towards_speech_during_a_reply():
+    assert run([1, 1, 0, 1], DOUBTFUL) == [SpeechSuspected(0)]
+    assert run([1, 1, 0, 1, 1], DOUBTFUL) == [SpeechSuspected(0), SpeechBegan(0)]
+
+
+def test_a_murmur_in_a_pause_does_not_prolong_what_is_no_speech():
+    assert run([1, 1, 0, 0.4, 0], DOUBTFUL) == [SpeechSuspected(0), SpeechDismissed(2 * WINDOW)]
+
+
+def test_speech_during_a_reply_ends_like_any_other():
+    events = run([1, 1, 1, 1, 0, 0, 0], DOUBTFUL)
+    assert events == [SpeechSuspected(0), SpeechBegan(0), SpeechEnded(4 * WINDOW, 7 * WINDOW)]
+
+
+def test_what_began_before_the_reply_was_heard_is_suspected_then():
+    state, _ = step(VadState(), 1, SETTINGS)
+    _, event = step(state, 1, DOUBTFUL)
+    assert event == SpeechSuspected(0)
+
+
+def test_where_the_sound_cannot_be_paused_less_speech_is_enough():
+    interruption = Interruption(speech_ms=640, unpaused_speech_ms=256, quiet_ms=192)
+    assert interruption.settings(SETTINGS, pauses=True).min_speech_ms == 640
+    assert interruption.settings(SETTINGS, pauses=False).min_speech_ms == 256
+    assert interruption.settings(VadSettings(min_speech_ms=900), pauses=True).min_speech_ms == 900
