@@ -143,7 +143,7 @@ class Turns:
     prefix_padding_ms: Annotated[int, Between(0, 5000)] = 300
     silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
-    interruption_ms: Annotated[int, Between(0, 5000)] = 640  # of speech while a reply is heard; less only pauses it
+    interruption_ms: Annotated[int, Between(0, 5000)] = 736  # of speech while a reply is heard; less only pauses it
     unpaused_interruption_ms: Annotated[int, Between(0, 5000)] = 256  # the same, where the client cannot pause it
 
 

@@ -304,7 +304,7 @@ def test_speech_silences_a_voice_and_reports_what_was_heard():
             await talk.runner.receive_audio(tone(0.1))
             peer.playout.next_frame()  # fades
             assert not peer.playout.next_frame().pcm.any() and peer.playout.waiting, "paused, and nothing lost"
-            await talk.runner.receive_audio(tone(0.6))
+            await talk.runner.receive_audio(tone(0.7))
             assert peer.playout.waiting == 0
             truncated = await peer.until("conversation.item.truncated")
             assert truncated["audio_end_ms"] == 200

@@ -1165,8 +1165,8 @@ def test_with_a_suspicion_that_was_right_nothing_that_was_said_is_lost():
 
 
 def test_over_a_websocket_a_cough_is_no_speech_and_speech_is_announced_when_it_is_sure():
-    talk, _ = speaking(paced=False)
-    assert types(talk.speak(cough(0.2))) == []
+    talk, _ = speaking(paced=False, seconds=4.0)
+    assert types(talk.speak(np.concatenate([tone(0.2), silence(1.4)]))) == []
     assert types(talk.speak(tone(0.2))) == []
     assert types(talk.speak(tone(0.2)))[0] == "input_audio_buffer.speech_started"
 

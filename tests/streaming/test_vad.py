@@ -72,7 +72,8 @@ def test_endless_speech_is_cut():
     assert run([1] * 5, settings) == [SpeechBegan(0), SpeechEnded(5 * WINDOW, 5 * WINDOW)]
 
 
-DOUBTFUL = Interruption(speech_ms=128, unpaused_speech_ms=96, quiet_ms=64).settings(SETTINGS, pauses=True)
+INTERRUPTION = Interruption(speech_ms=128, unpaused_speech_ms=96, quiet_ms=64, insistence_ms=160)  # in windows: 4, 3, 2, 5
+DOUBTFUL = INTERRUPTION.settings(SETTINGS, pauses=True)
 
 
 def test_the_first_window_during_a_reply_is_a_suspicion():
@@ -84,13 +85,25 @@ def test_a_cough_during_a_reply_is_dismissed():
 
 
 def test_one_suspicion_for_each_cough():
-    cough = [1, 1, 0, 0]
+    cough = [1, 1, 0, 0, 0, 0, 0]
     assert run(cough * 2, DOUBTFUL) == [
         SpeechSuspected(0),
         SpeechDismissed(2 * WINDOW),
-        SpeechSuspected(4 * WINDOW),
-        SpeechDismissed(6 * WINDOW),
+        SpeechSuspected(7 * WINDOW),
+        SpeechDismissed(9 * WINDOW),
     ]
+
+
+def test_who_insists_is_heard():
+    stop = [1, 1, 0, 0]
+    first = [SpeechSuspected(0), SpeechDismissed(2 * WINDOW), SpeechSuspected(4 * WINDOW)]
+    assert run([*stop, *stop], DOUBTFUL) == [*first, SpeechBegan(4 * WINDOW)]
+    patient = [*stop, 0, 0, 0, *stop]
+    assert SpeechBegan not in [type(event) for event in run(patient, DOUBTFUL)], "five windows are over"
+
+
+def test_outside_a_reply_clicks_do_not_add_up():
+    assert run([1, 0] * 10) == []
 
 
 def test_only_what_is_voiced_counts_towards_speech_during_a_reply():
@@ -114,7 +127,6 @@ def test_what_began_before_the_reply_was_heard_is_suspected_then():
 
 
 def test_where_the_sound_cannot_be_paused_less_speech_is_enough():
-    interruption = Interruption(speech_ms=640, unpaused_speech_ms=256, quiet_ms=192)
-    assert interruption.settings(SETTINGS, pauses=True).min_speech_ms == 640
-    assert interruption.settings(SETTINGS, pauses=False).min_speech_ms == 256
-    assert interruption.settings(VadSettings(min_speech_ms=900), pauses=True).min_speech_ms == 900
+    assert INTERRUPTION.settings(SETTINGS, pauses=True).min_speech_ms == 128
+    assert INTERRUPTION.settings(SETTINGS, pauses=False).min_speech_ms == 96
+    assert INTERRUPTION.settings(VadSettings(min_speech_ms=900), pauses=True).min_speech_ms == 900
