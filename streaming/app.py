@@ -88,6 +88,7 @@ class House:
             model=self.model,
             min_speech_ms=self._min_speech_ms,
             interruption=self._interruption,
+            scout=self._new_probability(),
             paced=paced,
             abilities=self.worker.abilities,
             preview=preview,

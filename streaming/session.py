@@ -142,6 +142,7 @@ class Session:
         model: str = "",
         min_speech_ms: int = 64,
         interruption: Interruption | None = None,
+        scout: SpeechProbability | None = None,
         paced: bool = False,
         abilities: Abilities | None = None,
         preview: Preview = lambda _: "",
@@ -165,7 +166,7 @@ class Session:
         self._conversation = Conversation()
 
         self._decoder = Decoder(settings.input_format)
-        self._input = InputBuffer(probability)
+        self._input = InputBuffer(probability, scout)
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
         self._speech_start = 0

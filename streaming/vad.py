@@ -121,6 +121,16 @@ def step(state: VadState, probability: float, settings: VadSettings) -> tuple[Va
     return _step_unsure(state, start, loud, quiet, settings)
 
 
+def suspect(state: VadState, probability: float, settings: VadSettings) -> tuple[VadState, VadEvent | None]:
+    """Take in the probability of a window that ends half a window before the next: it can raise a suspicion sooner."""
+    if state.speaking or state.suspected or probability < settings.threshold:
+        return state, None
+    if state.speech_from is None and not _recent(state, state.position, settings):
+        state = VadState(state.position)
+    speech_from = state.position if state.speech_from is None else state.speech_from
+    return replace(state, speech_from=speech_from, silence_from=None, suspected=True), SpeechSuspected(speech_from)
+
+
 def _recent(state: VadState, start: int, settings: VadSettings) -> bool:
     """Whether what was too short to be speech counts still."""
     return state.silence_from is not None and start - state.silence_from < ms_to_samples(settings.insistence_ms)

@@ -1,4 +1,4 @@
-"""Who speaks into a reply: how soon it falls silent for one who wants the floor, and that it goes on for one who coughs.
+"""Who speaks into a reply: how soon it falls silent for who wants the floor, and that it goes on for who coughs.
 
     python -m tools.barge_in --config configs/nano.toml [--count 24] [--loss 0] [--json OUT]
 

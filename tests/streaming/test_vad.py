@@ -72,7 +72,7 @@ def test_endless_speech_is_cut():
     assert run([1] * 5, settings) == [SpeechBegan(0), SpeechEnded(5 * WINDOW, 5 * WINDOW)]
 
 
-INTERRUPTION = Interruption(speech_ms=128, unpaused_speech_ms=96, quiet_ms=64, insistence_ms=160)  # in windows: 4, 3, 2, 5
+INTERRUPTION = Interruption(speech_ms=128, unpaused_speech_ms=96, quiet_ms=64, insistence_ms=160)
 DOUBTFUL = INTERRUPTION.settings(SETTINGS, pauses=True)
 
 
