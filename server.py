@@ -26,7 +26,7 @@ from streaming.settings import SessionSettings, TurnDetection, VideoInput
 from streaming.studio import Studio
 from streaming.transports.webrtc import Calls
 from streaming.transports.websocket import LingeringProtocol
-from streaming.vad import SpeechProbability
+from streaming.vad import Interruption, SpeechProbability
 from streaming.worker import Worker, WorkerError
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ async def _serve(
     model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
     studio = Studio(limits, configuration.attachments.picture_format)
-    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio)
+    interruption = Interruption(turns.interruption_ms, turns.unpaused_interruption_ms)
+    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio, interruption)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)
     app = create_app(house, doorkeeper, calls, PAGE, configuration.server.allowed_origins)

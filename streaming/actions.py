@@ -34,8 +34,18 @@ class FinishAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAudio:
+    """Stop the sound at once, and keep what waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAudio:
+    """Go on where it was paused."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlushAudio:
-    """Stop the sound at once, forget what waits and report what was Played."""
+    """Stop the sound at once, forget what waits and report what was Played. It ends a pause."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +135,8 @@ Action = (
     SendEvent
     | PlayAudio
     | FinishAudio
+    | PauseAudio
+    | ResumeAudio
     | FlushAudio
     | StartResponse
     | ReadAhead

@@ -29,7 +29,7 @@ from streaming.settings import SessionSettings
 from streaming.studio import Studio
 from streaming.transports import websocket as websocket_transport
 from streaming.transports.webrtc import SdpError
-from streaming.vad import SpeechProbability
+from streaming.vad import Interruption, SpeechProbability
 
 MakeRunner = Callable[[Transport | VoiceTransport], SessionRunner]
 
@@ -62,6 +62,7 @@ class House:
         model: str,
         min_speech_ms: int = 64,
         studio: Studio | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         self.worker = worker
         self.studio = studio or Studio(limits)
@@ -71,6 +72,7 @@ class House:
         self.metrics = Metrics()
         self._new_probability = new_probability
         self._min_speech_ms = min_speech_ms
+        self._interruption = interruption
 
     def check_room(self, calls: int = 0) -> None:
         """Raises Refused when all places are taken. `calls`: how many there are, set up or not."""
@@ -85,6 +87,8 @@ class House:
             self.limits,
             model=self.model,
             min_speech_ms=self._min_speech_ms,
+            interruption=self._interruption,
+            scout=self._new_probability(),
             paced=paced,
             abilities=self.worker.abilities,
             preview=preview,

@@ -56,6 +56,7 @@ def extensions(abilities: Abilities) -> list[str]:
         "camera": "image" in abilities.takes,
         "latency": True,
         "music_input": "music" in abilities.takes,
+        "pause": True,
     }
     return [name for name, it_does in works.items() if it_does]
 
@@ -389,6 +390,14 @@ def playout_started(response_id: str) -> Json:
 
 def playout_stopped(response_id: str) -> Json:
     return {"type": "output_audio_buffer.stopped", "response_id": response_id}
+
+
+def playout_paused(response_id: str) -> Json:
+    return {"type": "output_audio_buffer.paused", "response_id": response_id}
+
+
+def playout_resumed(response_id: str) -> Json:
+    return {"type": "output_audio_buffer.resumed", "response_id": response_id}
 
 
 def playout_cleared(response_id: str) -> Json:

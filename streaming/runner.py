@@ -26,11 +26,13 @@ from streaming.actions import (
     FlushAudio,
     ForgetAttachment,
     KeepAttachment,
+    PauseAudio,
     PlayAudio,
     ReadAhead,
     ReportAttachment,
     ReportLook,
     ReportReply,
+    ResumeAudio,
     SendEvent,
     StartResponse,
 )
@@ -102,8 +104,16 @@ class VoiceTransport(Transport, Protocol):
         """No more sound of this response comes."""
         ...
 
+    def pause(self) -> None:
+        """Fall silent at once, and keep what was given."""
+        ...
+
+    def resume(self) -> None:
+        """Go on where it was paused."""
+        ...
+
     def flush(self) -> list[Played]:
-        """Fall silent at once. Returns what had been heard of each response that was cut off."""
+        """Fall silent at once. Returns what had been heard of each response that was cut off. It ends a pause."""
         ...
 
 
@@ -290,6 +300,10 @@ class SessionRunner:
                 self._voice.play(pcm, response_id, item_id)
             case FinishAudio(response_id):
                 self._voice.finish(response_id)
+            case PauseAudio():
+                self._voice.pause()
+            case ResumeAudio():
+                self._voice.resume()
             case FlushAudio():
                 for played in self._voice.flush():
                     self.session.receive_playout(played, self._now_ms())

@@ -25,11 +25,13 @@ from streaming.actions import (
     FlushAudio,
     ForgetAttachment,
     KeepAttachment,
+    PauseAudio,
     PlayAudio,
     ReadAhead,
     ReportAttachment,
     ReportLook,
     ReportReply,
+    ResumeAudio,
     SendEvent,
     StartResponse,
 )
@@ -40,6 +42,7 @@ from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.input_buffer import InputBuffer
+from streaming.loudspeaker import Loudspeaker
 from streaming.media import Decoded, Kept, Media, read_file
 from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
 from streaming.playout import Played, Started, Stopped
@@ -69,7 +72,16 @@ from streaming.types import (
     Turn,
     Usage,
 )
-from streaming.vad import SpeechBegan, SpeechEnded, SpeechProbability, SpeechResumed, VadSettings
+from streaming.vad import (
+    Interruption,
+    SpeechBegan,
+    SpeechDismissed,
+    SpeechEnded,
+    SpeechProbability,
+    SpeechResumed,
+    SpeechSuspected,
+    VadSettings,
+)
 from streaming.works import Preview, Work
 
 SHORTEST_COMMIT_MS = 100
@@ -141,6 +153,8 @@ class Session:
         *,
         model: str = "",
         min_speech_ms: int = 64,
+        interruption: Interruption | None = None,
+        scout: SpeechProbability | None = None,
         paced: bool = False,
         abilities: Abilities | None = None,
         preview: Preview = lambda _: "",
@@ -152,6 +166,7 @@ class Session:
         self.closed = False
         self._model = model
         self._min_speech_ms = min_speech_ms
+        self._interruption = interruption or Interruption()
         self._limits = limits
         self._paced = paced
         self._abilities = abilities or Abilities()
@@ -163,7 +178,7 @@ class Session:
         self._conversation = Conversation()
 
         self._decoder = Decoder(settings.input_format)
-        self._input = InputBuffer(probability)
+        self._input = InputBuffer(probability, scout)
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
         self._speech_start = 0
@@ -177,6 +192,9 @@ class Session:
         self._active: Reply | None = None  # of the default conversation
         self._transcriptions = Transcriptions()
         self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
+        self._loudspeaker = Loudspeaker()
+        self._last_sound_id = ""  # of the response that spoke last
+        self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
         self._has_spoken = False
 
         video = settings.default_video
@@ -188,6 +206,7 @@ class Session:
         self._keeping: dict[str, Work] = {}  # by its own id: made, not yet in files
         self._undecoded: tuple[events.ClientEvent, str | None] | None = None  # an event whose files are being decoded
 
+        self._now_ms = 0.0  # the newest time we were told
         self._opened_ms = 0.0
         self._busy_ms = 0.0  # when somebody last did something
         self._audio_ms = 0.0  # when sound last came in
@@ -202,6 +221,7 @@ class Session:
 
     def receive_event(self, message: str | bytes, now_ms: float) -> None:
         """One message of the client, as it came. What is wrong with it is answered by an error event."""
+        self._now_ms = now_ms
         while self.listen(now_ms):
             pass
         event_id = None
@@ -253,6 +273,7 @@ class Session:
 
     def listen(self, now_ms: float, max_windows: int = 32) -> bool:
         """Look for speech in the sound received, in at most so many windows of 32 ms. True: there is more."""
+        self._now_ms = now_ms
         detection = self.settings.turn_detection
         if detection is None:
             return False
@@ -263,7 +284,13 @@ class Session:
             self._min_speech_ms,
             int(self._limits.utterance_s * 1000),
         )
+        if self._turn in turns.DOUBTS or self._may_doubt(now_ms):
+            vad = self._interruption.settings(vad, self._pauses)
         match self._input.next_event(vad, detection.prefix_padding_ms, max_windows):
+            case SpeechSuspected():
+                self._turn_event(turns.Event.SPEECH_SUSPECTED)
+            case SpeechDismissed() if self._turn in turns.DOUBTS:
+                self._turn_event(turns.Event.SPEECH_DROPPED)
             case SpeechBegan(sample):
                 self._notice_haste(sample)
                 self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
@@ -295,7 +322,7 @@ class Session:
         running = self._running.get(output.response_id)
         if running is None:
             return
-        self._busy_ms = now_ms
+        self._busy_ms = self._now_ms = now_ms
         match output:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
@@ -332,7 +359,11 @@ class Session:
 
     def tick(self, now_ms: float) -> None:
         """Call a few times a second: notices what does not happen."""
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and now_ms - self._audio_ms > STALLED_MS:
+        self._now_ms = now_ms
+        stalled = now_ms - self._audio_ms > STALLED_MS
+        if self._turn in turns.DOUBTS and stalled:
+            self._drop_speech()
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and stalled:
             end = self._input.end
             self._input.listen_afresh()
             self._speech_ended(end, end, now_ms)
@@ -395,6 +426,8 @@ class Session:
                 self._send(events.item_retrieved(self._conversation.get(item_id).to_json()))
             case events.TruncateItem(item_id, content_index, audio_end_ms):
                 self._conversation.get(item_id).truncate(content_index, audio_end_ms)
+                if not self._paced:
+                    self._loudspeaker.stop(now_ms)  # as the client has
                 self._send(events.item_truncated(item_id, content_index, audio_end_ms))
             case events.DeleteItem(item_id):
                 self._delete(item_id)
@@ -466,7 +499,7 @@ class Session:
         if not self._paced:
             raise ProtocolError("unsupported", "There is an output audio buffer only over WebRTC.", "type")
         if self._audible:
-            self._do(FlushAudio())
+            self._flush()
 
     # The microphone
 
@@ -514,7 +547,7 @@ class Session:
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
         self._withdraw()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING, *turns.DOUBTS):
             self._turn_event(turns.Event.SPEECH_DROPPED)
             self._glimpse = None
         self._input.listen_afresh()
@@ -695,6 +728,10 @@ class Session:
         self._turn, actions = turns.step(self._turn, event, policy)
         for action in actions:
             match action:
+                case turns.Action.PAUSE:
+                    self._pause()
+                case turns.Action.RESUME:
+                    self._resume()
                 case turns.Action.ANNOUNCE_SPEECH:
                     self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._speech_start)))
                 case turns.Action.INTERRUPT:
@@ -704,10 +741,45 @@ class Session:
                 case turns.Action.REPLY:
                     self._respond_to_turn()
 
+    @property
+    def _pauses(self) -> bool:
+        """Whether the sound can be held."""
+        return self._paced or self.settings.pauses_playback
+
+    def _may_doubt(self, now_ms: float) -> bool:
+        """Whether it takes more than a cough to be heard: a reply sounds that speech would interrupt."""
+        detection = self.settings.turn_detection
+        interrupts = detection is not None and detection.interrupt_response and self._turn in turns.DOUBTFUL
+        return interrupts and (bool(self._audible) if self._paced else self._loudspeaker.sounds(now_ms))
+
+    def _pause(self) -> None:
+        if not self._pauses:
+            return
+        self._paused_id = next(iter(self._audible), self._last_sound_id)
+        self._loudspeaker.pause(self._now_ms)
+        if self._paced:
+            self._do(PauseAudio())
+        self._send(events.playout_paused(self._paused_id))
+
+    def _resume(self) -> None:
+        if self._paused_id is None:
+            return
+        if self._paced:
+            self._do(ResumeAudio())
+        self._loudspeaker.resume(self._now_ms)
+        self._send(events.playout_resumed(self._paused_id))
+        self._paused_id = None
+
+    def _flush(self) -> None:
+        if self._paced:
+            self._do(FlushAudio())
+        self._loudspeaker.stop(self._now_ms)
+        self._paused_id = None
+
     def _interrupt(self) -> None:
         """Stop the sound before anything else, then the making of it."""
-        if self._audible:
-            self._do(FlushAudio())
+        if self._audible or self._paused_id is not None or not self._paced:
+            self._flush()
         if self._active is not None:
             self._cancel_reply(self._active, "turn_detected")
 
@@ -811,6 +883,8 @@ class Session:
         self._passed(running, "first_audio_ms", now_ms)
         self._has_spoken = True
         self._send(*reply.speech(pcm))
+        self._loudspeaker.play(pcm, now_ms)
+        self._last_sound_id = reply.id
         if self._paced:
             self._audible[reply.id] = reply.item
             self._do(PlayAudio(reply.id, reply.item.id, pcm))

@@ -97,6 +97,7 @@ class SessionSettings:
     video: VideoInput | None = VideoInput()
     default_video: VideoInput = VideoInput()
     stream_music: bool = False
+    pauses_playback: bool = False  # the client obeys output_audio_buffer.paused; over WebRTC it need not
     tools: tuple[Json, ...] = ()
     tool_choice: str | Json = "auto"
     max_output_tokens: int | None = None
@@ -124,14 +125,15 @@ class SessionSettings:
         return result
 
     def _with_extensions(self, fields: Fields) -> SessionSettings:
-        video, attachments = fields.object("video"), fields.object("attachments")
+        video, attachments, playback = (fields.object(name) for name in ("video", "attachments", "playback"))
         result = replace(
             self,
             video=self._read_video(video),
             stream_music=attachments.flag("stream_music", self.stream_music),
+            pauses_playback=playback.flag("pauses", self.pauses_playback),
         )
-        video.no_others()
-        attachments.no_others()
+        for part in (video, attachments, playback):
+            part.no_others()
         return result
 
     def _read_video(self, fields: Fields) -> VideoInput | None:
@@ -179,7 +181,7 @@ class SessionSettings:
 
     def extensions_to_json(self, abilities: Abilities) -> Json:
         """The settings of those extensions that work."""
-        shown: Json = {}
+        shown: Json = {"playback": {"pauses": self.pauses_playback}}
         if "image" in abilities.takes:
             shown["video"] = {"input": None if self.video is None else {"max_fps": self.video.max_fps}}
         if "music" in abilities.makes:

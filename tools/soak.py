@@ -48,6 +48,7 @@ from tools.latency import (
     RATE,
     SILENT,
     VOICED,
+    Callee,
     LatencyError,
     Microphone,
     Record,
@@ -153,9 +154,9 @@ class Loudspeaker:
 class Caller:
     """A session of the soak. `call`, then `say` and wait as long as you like; `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, loudspeaker: Loudspeaker | None = None) -> None:
         self.microphone = BrowserMicrophone()
-        self.loudspeaker = Loudspeaker()
+        self.loudspeaker = loudspeaker or Loudspeaker()
         self.record = Record()
         self.errors: list[str] = []
         self._ears = Ears(self.loudspeaker)
@@ -170,7 +171,7 @@ class Caller:
     def sounds(self) -> list[Sound]:
         return self.loudspeaker.sounds
 
-    async def call(self, server: Server, link: Link, seed: int) -> None:
+    async def call(self, server: Callee, link: Link, seed: int) -> None:
         await self._connection.setLocalDescription(await self._connection.createOffer())
         (receiver,) = self._connection.getReceivers()
         self._ears.tap(receiver)

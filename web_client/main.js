@@ -54,7 +54,7 @@ class Conversation {
     const turnDetection = { type: 'semantic_vad', create_response: true, interrupt_response: true };
     const audio = { input: { transcription: { model: 'default' }, turn_detection: turnDetection } };
     if (voices.includes(voice)) audio.output = { voice };
-    line.send({ type: 'session.update', session: { type: 'realtime', audio } });
+    line.send({ type: 'session.update', session: { type: 'realtime', audio, playback: { pauses: true } } });
     this.show('listening');
   }
 

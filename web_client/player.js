@@ -49,7 +49,12 @@ export class Player {
     if (samples.length > 0) this.node.port.postMessage({ item, samples }, [samples.buffer]);
   }
 
-  // Fall silent at once. Resolves to {item, ms}, what was cut off and how much of it was heard, or to null.
+  // Fall silent at once, and go on at that very sample later. Only what was pushed can be held.
+  pause(paused) {
+    this.node?.port.postMessage({ paused });
+  }
+
+  // Fall silent at once, which ends a pause. Resolves to {item, ms}, what was cut off and how much of it was heard, or to null.
   async flush() {
     const cut = await new Promise((resolve) => {
       this.onflushed = resolve;

@@ -5,6 +5,8 @@ That of `script` is a chain in which each token has one successor, so what it wi
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,13 @@ from assistant.models.llama import Llama, LlamaConfig
 from assistant.responder import ANSWER_WITHIN_S, COMFORTABLY_AHEAD_S, AnyGPTResponder
 from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import Vocabulary
-from configuration import parse
+from configuration import ROOT, load, parse
+from streaming.actions import PlayAudio, StartResponse
+from streaming.events import Limits
+from streaming.pcm import PCM16, Encoder
+from streaming.playout import Played
+from streaming.session import Session
+from streaming.settings import SessionSettings
 from streaming.types import (
     Failed,
     Finished,
@@ -34,12 +42,14 @@ from streaming.types import (
     Turn,
 )
 from tests.assistant.tiny import LLAMA, WIDTH, babbling, write_model_set
+from tools.evaluate import read_speech
 
 HEARD, REPLY = "who are you?", "sky😀naïve old mill"
 SPOKEN = [3, 7, 1, 15, 8, 2, 9, 0, 12, 5, 11, 4, 6, 10, 13, 14]
 FIRST_CHUNK = 6
 CONTEXT = 512
 HOP = 320
+NANO = ROOT / "models" / "nano" / "MANIFEST"
 
 
 def chain(vocabulary: Vocabulary, scripts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -112,6 +122,20 @@ class House:
 
 def utterance(seconds: float = 0.5, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(int(16_000 * seconds))).astype(np.float32)
+
+
+class Silence:
+    """Nobody speaks."""
+
+    def __call__(self, window: np.ndarray) -> float:
+        return 0.0
+
+    def reset(self) -> None: ...
+
+
+def _on_the_wire(pcm: np.ndarray) -> bytes:
+    encoder = Encoder(PCM16)
+    return encoder.encode(pcm) + encoder.finish()
 
 
 def joined(outputs: Sequence[Output], kind: type[TranscriptDelta] | type[TextDelta]) -> str:
@@ -302,6 +326,74 @@ def test_a_follow_up_computes_only_what_is_new(anyone: House) -> None:
     known = len(anyone.dialogue.system_tokens()) + len(first.user_tokens) + len(first.assistant_tokens)
     not_computed = 2 + len(anyone.dialogue.turn_end)  # <eosp><eos> end a reply and are not fed back; the newline is new
     assert second.usage.cached == known - not_computed
+
+
+@dataclass
+class Interrupted:
+    """A spoken question, its answer of which half was heard, and the request that the next question makes."""
+
+    house: House
+    answer: list[Output]
+    next: Request
+
+    @property
+    def prompt(self) -> list[int]:
+        turns = self.house.responder._turn_tokens(self.next.turns)
+        return self.house.dialogue.system_tokens() + [token for turn in turns for token in turn]
+
+    @property
+    def unchanged(self) -> int:
+        """How many tokens of the prompt stand where they stood when the answer had been made."""
+        last = finished(self.answer)
+        before = [*self.house.dialogue.system_tokens(), *last.user_tokens, *last.assistant_tokens]
+        return next(n for n, (new, old) in enumerate(zip(self.prompt, before, strict=False)) if new != old)
+
+
+def interrupted(house: House, question: np.ndarray, after: np.ndarray) -> Interrupted:
+    """What a session of WebRTC makes of it."""
+    voices = house.responder.voices
+    session = Session(SessionSettings(voices, voices[0]), Silence(), Limits(), paced=True)
+
+    def ask(pcm: np.ndarray) -> Request:
+        part = {"type": "input_audio", "audio": base64.b64encode(_on_the_wire(pcm)).decode()}
+        item = {"type": "message", "role": "user", "content": [part]}
+        for event in ({"type": "conversation.item.create", "item": item}, {"type": "response.create"}):
+            session.receive_event(json.dumps(event), 0)
+        (request,) = (action.request for action in session.actions_to_run() if isinstance(action, StartResponse))
+        return request
+
+    first = ask(question)
+    answer = house.run(first)[first.response_id]
+    for output in answer:
+        session.receive_output(output, 0)
+    (item_id,) = {action.item_id for action in session.actions_to_run() if isinstance(action, PlayAudio)}
+    session.receive_playout(Played(first.response_id, item_id, len(sound(answer)) // 2), 0)
+    return Interrupted(house, answer, ask(after))
+
+
+def test_after_an_interruption_the_prompt_holds_what_was_heard_and_the_cache_what_stays(script: House) -> None:
+    cut = interrupted(script, utterance(), utterance(seed=1))
+    assert [turn.text for turn in cut.next.turns] == [HEARD, "sky😀naïve", ""], "half of three words"
+    heard = script.dialogue.assistant_turn_tokens(HEARD, "sky😀naïve")
+    assert script.responder._turn_tokens(cut.next.turns)[1] == heard
+    assert finished(script.run(cut.next)[cut.next.response_id]).usage.cached == cut.unchanged
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not NANO.exists(), reason="models/nano is not here")
+def test_a_trained_model_computes_none_of_the_words_again_that_were_heard() -> None:
+    configuration = load(ROOT / "configs" / "nano.toml")
+    responder = AnyGPTResponder.from_configuration(configuration, seed=0)
+    question = read_speech(ROOT / "tests" / "browser" / "hello_who_are_you.wav")
+    cut = interrupted(House(responder, responder.dialogue), question, question)
+    asked, answered, _ = cut.next.turns
+    assert answered.text and finished(cut.answer).text.startswith(answered.text + " ")
+    user = len(responder.dialogue.system_tokens()) + len(finished(cut.answer).user_tokens)
+    words = responder.dialogue.assistant_turn_tokens(asked.text, answered.text)
+    ending = len(responder.dialogue.assistant_turn_tokens(None, "")) + 1  # a space is not the same before a word
+    assert cut.unchanged >= user + len(words) - ending
+    outputs = House(responder, responder.dialogue).run(cut.next)[cut.next.response_id]
+    assert finished(outputs).usage.cached == cut.unchanged
 
 
 @pytest.mark.parametrize("steps", [*range(0, 50, 4), 65, 90])

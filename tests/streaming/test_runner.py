@@ -71,6 +71,12 @@ class VoicePeer(Peer):
     def finish(self, response_id: str) -> None:
         self.playout.end(response_id)
 
+    def pause(self) -> None:
+        self.playout.pause()
+
+    def resume(self) -> None:
+        self.playout.resume()
+
     def flush(self) -> list[Played]:
         return self.playout.clear()
 
@@ -319,7 +325,10 @@ def test_speech_silences_a_voice_and_reports_what_was_heard():
                 for report in peer.playout.next_frame().events:
                     talk.runner.receive_playout(report)
             assert peer.playout.waiting == SPEECH_RATE // 2 - 3200
-            await talk.runner.receive_audio(tone(0.3))
+            await talk.runner.receive_audio(tone(0.1))
+            peer.playout.next_frame()  # fades
+            assert not peer.playout.next_frame().pcm.any() and peer.playout.waiting, "paused, and nothing lost"
+            await talk.runner.receive_audio(tone(0.7))
             assert peer.playout.waiting == 0
             truncated = await peer.until("conversation.item.truncated")
             assert truncated["audio_end_ms"] == 200
@@ -329,11 +338,36 @@ def test_speech_silences_a_voice_and_reports_what_was_heard():
         assert "response.output_audio.delta" not in types
         in_order = [
             "output_audio_buffer.started",
+            "output_audio_buffer.paused",
             "input_audio_buffer.speech_started",
             "output_audio_buffer.cleared",
             "conversation.item.truncated",
         ]
         assert [kind for kind in types if kind in in_order] == in_order
+
+    run(test)
+
+
+def test_a_cough_silences_a_voice_for_a_moment():
+    async def test() -> None:
+        peer = VoicePeer()
+        talk = Talk(peer, FakeWorker())
+
+        async def script() -> None:
+            await talk.ask()
+            await peer.until("response.done")
+            heard = [peer.playout.next_frame().pcm for _ in range(10)]
+            await talk.runner.receive_audio(tone(0.2))
+            await peer.until("output_audio_buffer.paused")
+            assert peer.playout.waiting == SPEECH_RATE // 2 - 3200
+            await talk.runner.receive_audio(silence(0.5))
+            await peer.until("output_audio_buffer.resumed")
+            peer.playout.next_frame()  # faded
+            heard += [peer.playout.next_frame().pcm for _ in range(15)]
+            assert np.count_nonzero(np.concatenate(heard)) > 0.95 * SPEECH_RATE // 2, "all of it was heard"
+
+        await talk.run(script)
+        assert "input_audio_buffer.speech_started" not in peer.types
 
     run(test)
 

@@ -71,12 +71,12 @@ def settings_of(talk: Talk) -> Json:
 
 def test_what_is_announced_is_what_works() -> None:
     plain = settings_of(Talk())
-    assert plain["extensions"] == ["latency"] and "video" not in plain and "attachments" not in plain
+    assert plain["extensions"] == ["latency", "pause"] and "video" not in plain and "attachments" not in plain
     able = settings_of(Show())
-    assert able["extensions"] == ["attachments", "camera", "latency", "music_input"]
+    assert able["extensions"] == ["attachments", "camera", "latency", "music_input", "pause"]
     assert able["video"] == {"input": {"max_fps": 2.0}} and able["attachments"] == {"stream_music": False}
     eyes = settings_of(Show(abilities=Abilities(takes=frozenset({"image"}))))
-    assert eyes["extensions"] == ["camera", "latency"] and "attachments" not in eyes
+    assert eyes["extensions"] == ["camera", "latency", "pause"] and "attachments" not in eyes
 
 
 def test_a_picture_is_decoded_before_it_becomes_an_item() -> None:

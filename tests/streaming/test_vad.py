@@ -6,10 +6,13 @@ import pytest
 
 from streaming.vad import (
     WINDOW,
+    Interruption,
     SpeechBegan,
+    SpeechDismissed,
     SpeechEnded,
     SpeechPaused,
     SpeechResumed,
+    SpeechSuspected,
     VadEvent,
     VadSettings,
     VadState,
@@ -108,3 +111,63 @@ def test_the_silence_asked_for_may_change_while_it_lasts():
     assert event is None
     _, event = step(state, 0, VadSettings(threshold=0.5, silence_duration_ms=96, pause_ms=64))
     assert event == SpeechEnded(2 * WINDOW, 6 * WINDOW)
+
+
+INTERRUPTION = Interruption(speech_ms=128, unpaused_speech_ms=96, quiet_ms=64, insistence_ms=160)
+DOUBTFUL = INTERRUPTION.settings(SETTINGS, pauses=True)
+
+
+def test_the_first_window_during_a_reply_is_a_suspicion():
+    assert run([0, 1], DOUBTFUL) == [SpeechSuspected(WINDOW)]
+
+
+def test_a_cough_during_a_reply_is_dismissed():
+    assert run([0, 1, 1, 0, 0, 0], DOUBTFUL) == [SpeechSuspected(WINDOW), SpeechDismissed(3 * WINDOW)]
+
+
+def test_one_suspicion_for_each_cough():
+    cough = [1, 1, 0, 0, 0, 0, 0]
+    assert run(cough * 2, DOUBTFUL) == [
+        SpeechSuspected(0),
+        SpeechDismissed(2 * WINDOW),
+        SpeechSuspected(7 * WINDOW),
+        SpeechDismissed(9 * WINDOW),
+    ]
+
+
+def test_who_insists_is_heard():
+    stop = [1, 1, 0, 0]
+    first = [SpeechSuspected(0), SpeechDismissed(2 * WINDOW), SpeechSuspected(4 * WINDOW)]
+    assert run([*stop, *stop], DOUBTFUL) == [*first, SpeechBegan(4 * WINDOW)]
+    patient = [*stop, 0, 0, 0, *stop]
+    assert SpeechBegan not in [type(event) for event in run(patient, DOUBTFUL)], "five windows are over"
+
+
+def test_outside_a_reply_clicks_do_not_add_up():
+    assert run([1, 0] * 10) == []
+
+
+def test_only_what_is_voiced_counts_towards_speech_during_a_reply():
+    assert run([1, 1, 0, 1], DOUBTFUL) == [SpeechSuspected(0)]
+    assert run([1, 1, 0, 1, 1], DOUBTFUL) == [SpeechSuspected(0), SpeechBegan(0)]
+
+
+def test_a_murmur_in_a_pause_does_not_prolong_what_is_no_speech():
+    assert run([1, 1, 0, 0.4, 0], DOUBTFUL) == [SpeechSuspected(0), SpeechDismissed(2 * WINDOW)]
+
+
+def test_speech_during_a_reply_ends_like_any_other():
+    events = run([1, 1, 1, 1, 0, 0, 0], DOUBTFUL)
+    assert events == [SpeechSuspected(0), SpeechBegan(0), SpeechEnded(4 * WINDOW, 7 * WINDOW)]
+
+
+def test_what_began_before_the_reply_was_heard_is_suspected_then():
+    state, _ = step(VadState(), 1, SETTINGS)
+    _, event = step(state, 1, DOUBTFUL)
+    assert event == SpeechSuspected(0)
+
+
+def test_where_the_sound_cannot_be_paused_less_speech_is_enough():
+    assert INTERRUPTION.settings(SETTINGS, pauses=True).min_speech_ms == 128
+    assert INTERRUPTION.settings(SETTINGS, pauses=False).min_speech_ms == 96
+    assert INTERRUPTION.settings(VadSettings(min_speech_ms=900), pauses=True).min_speech_ms == 900
