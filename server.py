@@ -99,6 +99,7 @@ async def _serve(
         await _run(app, limits, listening, f"Tertulia ({model})", began)
     finally:
         await calls.close()
+        await house.sessions.close()
 
 
 def _flags(arguments: list[str] | None) -> argparse.Namespace:
@@ -149,6 +150,7 @@ def _limits(configuration: Configuration) -> Limits:
         attachments=attachments.max_files,
         attachment_s=attachments.lifetime_s,
         idle_s=server.idle_timeout_s,
+        resume_s=server.resume_timeout_s,
     )
 
 

@@ -32,6 +32,7 @@ from streaming.fields import ProtocolError
 from streaming.playout import FRAME, RTP_RATE, Played, Playout, Started, Stopped
 from streaming.runner import PeerGone, SessionRunner, VoiceTransport
 from streaming.session import random_id
+from streaming.sessions import Line
 from streaming.transports import video
 from streaming.transports.microphone import Ears
 from streaming.types import SPEECH_RATE
@@ -55,6 +56,9 @@ _FRAME_S = FRAME / SPEECH_RATE
 _TOO_LATE_S = 0.5
 
 
+MakeRunner = Callable[[VoiceTransport], SessionRunner | Line]
+
+
 class SdpError(Exception):
     """The offer cannot be answered; the message says why, in words for the peer."""
 
@@ -66,23 +70,32 @@ class Calls:
         self._limits = limits
         self._connect_timeout_s = connect_timeout_s
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
+        self._answering = 0
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    async def answer(self, offer_sdp: str, make_runner: Callable[[VoiceTransport], SessionRunner]) -> tuple[str, str]:
+    @property
+    def coming(self) -> int:
+        """How many are being set up."""
+        return self._answering + sum(not call.connected for call, _ in self._calls.values())
+
+    async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
         """Start a call. Returns its id and the SDP answer. Raises SdpError.
 
         The runner that `make_runner` returns runs from when the peer has opened its data channel.
         """
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # by default aiortc asks a public STUN server
         call = Call(connection, self._limits)
+        self._answering += 1
         try:
             offer, runner = _read_offer(offer_sdp), make_runner(call)
             answer_sdp = await _negotiate(connection, offer, call.voice, call.ears, runner.sees)
         except BaseException:
             await connection.close()
             raise
+        finally:
+            self._answering -= 1
         call_id = random_id("rtc")
         task = asyncio.create_task(call.run(runner, self._connect_timeout_s), name=call_id)
         self._calls[call_id] = (call, task)
@@ -113,11 +126,12 @@ class Call:
         self.ears = Ears()
         self._connection = connection
         self._limits = limits
-        self._runner: SessionRunner | None = None
+        self._runner: SessionRunner | Line | None = None
         self._channel: RTCDataChannel | None = None
         self._opened = asyncio.Event()
         self._drained = asyncio.Event()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lost = False
         self._messages: asyncio.Queue[str | bytes] = asyncio.Queue(limits.events_waiting)
         self._waiting_bytes = 0
         connection.on("connectionstatechange", self._watch)
@@ -125,7 +139,7 @@ class Call:
         self._cameras: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
         connection.on("track", self._take_track)
 
-    async def run(self, runner: SessionRunner, connect_timeout_s: float) -> None:
+    async def run(self, runner: SessionRunner | Line, connect_timeout_s: float) -> None:
         """Wait for the peer's data channel, run the session, close the connection."""
         try:
             if await self._wait_until_open(connect_timeout_s):
@@ -140,6 +154,11 @@ class Call:
         if not self._over.done():
             self._over.set_result(None)
         self._drained.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether its session has it, or had it."""
+        return self._opened.is_set()
 
     # The way to the peer
 
@@ -188,7 +207,7 @@ class Call:
         return self._opened.is_set() and not self._over.done()
 
     async def _read(self) -> None:
-        """Returns when the call is over."""
+        """Returns when the call is over. Raises PeerGone when the peer was lost without a word."""
         assert self._runner is not None
         self._runner.open()
         async with asyncio.TaskGroup() as readers:
@@ -198,6 +217,8 @@ class Call:
             await self._over
             for task in tasks:
                 task.cancel()
+        if self._lost:
+            raise PeerGone
 
     async def _read_events(self) -> None:
         assert self._runner is not None
@@ -223,7 +244,9 @@ class Call:
     # aiortc's callbacks
 
     def _watch(self) -> None:
+        """Closed: the peer has said so. Failed: it has not been heard of for half a minute."""
         if self._connection.connectionState in ("failed", "closed"):
+            self._lost = self._lost or self._connection.connectionState == "failed"
             self.hang_up()
 
     def _take_track(self, track: MediaStreamTrack) -> None:

@@ -29,7 +29,8 @@ class NoCalls:
         self.offers: list[str] = []
         self.make_runners: list[MakeRunner] = []
 
-    def __len__(self) -> int:
+    @property
+    def coming(self) -> int:
         return len(self.offers)
 
     async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
