@@ -25,14 +25,14 @@ from streaming.metrics import Metrics
 from streaming.pictures import preview
 from streaming.runner import SessionRunner, Transport, VoiceTransport, Worker
 from streaming.session import Session
-from streaming.sessions import Line, Sessions
+from streaming.sessions import Line, NewRunner, Sessions
 from streaming.settings import SessionSettings
 from streaming.studio import Studio
 from streaming.transports import websocket as websocket_transport
 from streaming.transports.webrtc import SdpError
 from streaming.vad import SpeechProbability
 
-MakeRunner = Callable[[Transport | VoiceTransport], Line]
+MakeLine = Callable[[Transport | VoiceTransport], Line]
 
 RESUME_HEADER = "resume-session"
 
@@ -48,7 +48,7 @@ class Calls(Protocol):
         """How many are being set up."""
         ...
 
-    async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
+    async def answer(self, offer_sdp: str, make_runner: MakeLine) -> tuple[str, str]:
         """Take a call. Returns its id and the SDP answer. Raises SdpError."""
         ...
 
@@ -106,23 +106,20 @@ class House:
             resume_s=self.limits.resume_s,
         )
 
-    def lines(self, settings: SessionSettings, token: str | None = None) -> MakeRunner:
+    def lines(self, settings: SessionSettings, token: str | None = None) -> MakeLine:
         """How a transport gets its line to a session: the one that the token stands for, or a new one."""
+        new_runner, sees = self.runners(settings), "image" in self.worker.abilities.takes
+        return lambda transport: Line(self.sessions, transport, new_runner, token, sees, self.has_room)
 
-        def make_line(transport: Transport | VoiceTransport) -> Line:
-            sees = "image" in self.worker.abilities.takes
-            return Line(self.sessions, transport, new_runner, token, sees, self.has_room)
+    def runners(self, settings: SessionSettings) -> NewRunner:
+        """How new sessions are made. A transport that plays sound gets one that is paced by it."""
 
         def new_runner(transport: Transport | VoiceTransport) -> SessionRunner:
-            return self._new_runner(settings, transport)
+            session = self.new_session(settings, paced=hasattr(transport, "play"))
+            events_per_second = self.limits.events_per_second
+            return SessionRunner(session, self.worker, transport, self.metrics, events_per_second, studio=self.studio)
 
-        return make_line
-
-    def _new_runner(self, settings: SessionSettings, transport: Transport | VoiceTransport) -> SessionRunner:
-        """A transport that plays sound gets a session that is paced by it."""
-        session = self.new_session(settings, paced=hasattr(transport, "play"))
-        events_per_second = self.limits.events_per_second
-        return SessionRunner(session, self.worker, transport, self.metrics, events_per_second, studio=self.studio)
+        return new_runner
 
     def settings_with(self, session: Json) -> SessionSettings:
         """The default settings with those that a key or a call brings. Raises Refused."""

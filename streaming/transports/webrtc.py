@@ -131,7 +131,6 @@ class Call:
         self._opened = asyncio.Event()
         self._drained = asyncio.Event()
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lost = False
         self._messages: asyncio.Queue[str | bytes] = asyncio.Queue(limits.events_waiting)
         self._waiting_bytes = 0
         connection.on("connectionstatechange", self._watch)
@@ -217,8 +216,14 @@ class Call:
             await self._over
             for task in tasks:
                 task.cancel()
-        if self._lost:
+        if self._is_lost:
             raise PeerGone
+
+    @property
+    def _is_lost(self) -> bool:
+        """The peer has not said that it leaves, and its consent has expired (RFC 7675)."""
+        assert self._connection.sctp is not None, "a session begins with a data channel"
+        return self._connection.sctp.transport.transport.state == "failed"
 
     async def _read_events(self) -> None:
         assert self._runner is not None
@@ -244,9 +249,7 @@ class Call:
     # aiortc's callbacks
 
     def _watch(self) -> None:
-        """Closed: the peer has said so. Failed: it has not been heard of for half a minute."""
         if self._connection.connectionState in ("failed", "closed"):
-            self._lost = self._lost or self._connection.connectionState == "failed"
             self.hang_up()
 
     def _take_track(self, track: MediaStreamTrack) -> None:
