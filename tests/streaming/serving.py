@@ -51,6 +51,7 @@ class Served:
     house: House
     worker: FakeWorker
     calls: Any
+    server: uvicorn.Server
 
     @property
     def url(self) -> str:
@@ -97,7 +98,7 @@ async def serving(
                 while not server.started:
                     await asyncio.sleep(0.01)
             host, port = listening.getsockname()
-            yield Served(f"{host}:{port}", house, worker, calls)
+            yield Served(f"{host}:{port}", house, worker, calls, server)
         finally:
             if real_calls:
                 await calls.close()
