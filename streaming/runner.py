@@ -118,6 +118,11 @@ class VoiceTransport(Transport, Protocol):
         """No more sound of this response comes."""
         ...
 
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has been heard of the peer, as far as that is known."""
+        ...
+
     def flush(self) -> list[Played]:
         """Fall silent at once. Returns what had been heard of each response that was cut off."""
         ...
@@ -285,7 +290,8 @@ class SessionRunner:
         while not self._outbox.empty():
             unsent.append(self._outbox.get_nowait())
         self._room.set()
-        self.session.lose(self._now_ms(), [event for event in unsent if not isinstance(event, CloseSession)])
+        unsent_events = [event for event in unsent if not isinstance(event, CloseSession)]
+        self.session.lose(self._now_ms(), unsent_events, 1000 * getattr(self._transport, "silent_s", 0.0))
         self._perform()
         self._connection, self._undecoded, self._frame = None, None, None
 

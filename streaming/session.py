@@ -77,8 +77,6 @@ STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
 
 SILENT_MICROPHONE_MS = 10_000
-STEADY_SHARE = 0.8
-"""A microphone that has sent so much of the time never pauses: when it falls silent, the user cannot be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +191,6 @@ class Session:
         self._microphone_missed = False
 
         self._resumption = Resumption(resume_s, new_id)
-        self._connected_ms = 0.0
-        self._connected_at = 0  # sample of the stream
         self._reached_ms = 0.0  # when the user could last be reached, before the connection was lost
         self._playing: _Playing | None = None
 
@@ -220,10 +216,14 @@ class Session:
         """Whether this is the token of `session.created` or `session.resumed`. It is good for one time: resume next."""
         return not self.closed and self._resumption.claim(token)
 
-    def lose(self, now_ms: float, unsent: Iterable[Json] = ()) -> None:
+    def lose(self, now_ms: float, unsent: Iterable[Json] = (), silent_ms: float = 0.0) -> None:
         """The connection is gone. What the user was saying counts as said. Of an answer counts as heard what is known
-        to have been heard; one of which that is nothing is given again after `resume`. `unsent`: events of before."""
-        self._reached_ms = self._last_reached(now_ms)
+        to have been heard; one of which that is nothing is given again after `resume`.
+
+        `unsent`: events of before. `silent_ms`: for how long nothing has been heard of the peer, who cannot be thought
+        to have heard us better.
+        """
+        self._reached_ms = now_ms - silent_ms
         self._resumption.lose(now_ms)
         for event in unsent:
             self._resumption.miss(event)
@@ -910,17 +910,9 @@ class Session:
     # A lost connection
 
     def _connected(self, now_ms: float) -> None:
-        self._busy_ms = self._audio_ms = self._connected_ms = now_ms
-        self._connected_at = self._input.end
+        self._busy_ms = self._audio_ms = now_ms
         self._microphone_missed = False
         self._resumption.renew()
-
-    def _last_reached(self, now_ms: float) -> float:
-        """When the user could last be reached, as far as that is known. A call is played into the void for up to half a
-        minute before anybody notices, but no microphone is heard from there."""
-        span_ms = self._audio_ms - self._connected_ms
-        steady = samples_to_ms(self._input.end - self._connected_at) > STEADY_SHARE * span_ms > 0
-        return self._audio_ms if self._paced and steady else now_ms
 
     def _break_off(self, reply: Reply) -> None:
         """Of sound that goes in events counts as heard what was sent; a playout will report."""

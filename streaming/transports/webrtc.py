@@ -195,6 +195,10 @@ class Call:
     def flush(self) -> list[Played]:
         return self.voice.playout.clear()
 
+    @property
+    def silent_s(self) -> float:
+        return self.ears.silent_s
+
     # What comes from the peer
 
     async def _wait_until_open(self, timeout_s: float) -> bool:

@@ -112,8 +112,8 @@ class Talk:
             self.session.receive_output(output, self.now_ms)
         return self.perform()
 
-    def lose(self) -> None:
-        self.session.lose(self.now_ms)
+    def lose(self, silent_s: float = 0) -> None:
+        self.session.lose(self.now_ms, silent_ms=1000 * silent_s)
         assert self.perform() == [], "nobody is there to be told"
 
     def resume(self, paced: bool | None = None) -> list[Json]:
@@ -254,7 +254,7 @@ def test_over_a_call_the_playout_knows_what_was_heard() -> None:
 
 
 def test_what_is_played_into_the_void_was_not_heard() -> None:
-    """The loss is noticed long after it happened; but the microphone told when."""
+    """The loss is noticed long after it happened; but the microphone tells when."""
     talk = Talk(paced=True)
     talk.speak(silence(1.0))
     one = talk.ask().response_id
@@ -262,18 +262,16 @@ def test_what_is_played_into_the_void_was_not_heard() -> None:
     talk.speak(silence(2.0))
     talk.into_the_void(8)
     assert "output_audio_buffer.stopped" in types(talk.events)
-    talk.lose()
+    talk.lose(silent_s=8)
     talk.resume()
     assert talk.texts == ["hello", "one two three"], "two of five seconds, not quite"
 
 
 def test_an_answer_that_was_all_played_into_the_void_is_given_again() -> None:
     talk = Talk(paced=True)
-    talk.speak(silence(1.0))
-    talk.into_the_void(0.5)
     talk.output(*answer(talk.ask()))
     talk.into_the_void(8)
-    talk.lose()
+    talk.lose(silent_s=8.5)
     talk.resume()
     assert talk.texts == ["hello"] and len(talk.requests) == 2
 
