@@ -113,6 +113,7 @@ class Server:
     max_utterance_s: Annotated[float, Between(1, 600)] = 30.0
     events_per_second: Annotated[float, Between(1, 100_000)] = 200.0  # a client's events, on average
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
+    resume_timeout_s: Annotated[float, Between(0, 3600)] = 60.0  # a lost connection may be taken up again; 0: never
 
 
 @dataclass(frozen=True, slots=True)

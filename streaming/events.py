@@ -46,10 +46,11 @@ class Limits:
     attachments: int = 500
     attachment_s: float = 3600.0
     idle_s: float = 600.0
+    resume_s: float = 60.0  # a session whose connection is lost is kept for so long
     session_s: float = 3600.0
 
 
-def extensions(abilities: Abilities) -> list[str]:
+def extensions(abilities: Abilities, resume: bool = False) -> list[str]:
     """The names of what goes beyond the protocol and works."""
     works = {
         "attachments": bool(abilities.makes),
@@ -57,6 +58,7 @@ def extensions(abilities: Abilities) -> list[str]:
         "latency": True,
         "music_input": "music" in abilities.takes,
         "pause": True,
+        "resume": resume,
     }
     return [name for name, it_does in works.items() if it_does]
 
@@ -247,6 +249,16 @@ def error(failure: ProtocolError, event_id: str | None, kind: str = "invalid_req
 
 def session_created(session: Json) -> Json:
     return {"type": "session.created", "session": session}
+
+
+def session_resumed(session: Json, last_item_id: str | None, items: list[Json]) -> Json:
+    """Extension: in place of session.created. `items`: the newest ones, of which the client may have missed some."""
+    return {"type": "session.resumed", "session": session, "last_item_id": last_item_id, "items": items}
+
+
+def session_interrupted(reason: str) -> Json:
+    """Extension: the responses that are being made fail."""
+    return {"type": "session.interrupted", "reason": reason}
 
 
 def session_updated(session: Json) -> Json:

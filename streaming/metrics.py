@@ -16,6 +16,12 @@ class Metrics:
         self.open_sessions = 0
         self._registry = CollectorRegistry()
         self._sessions = Gauge("tertulia_sessions", "Sessions that are open", ["transport"], registry=self._registry)
+        self._waiting = Gauge(
+            "tertulia_sessions_waiting", "Sessions that lost their connection", registry=self._registry
+        )
+        self._resumes = Counter(
+            "tertulia_resumes", "Clients that came back for their session", ["outcome"], registry=self._registry
+        )
         self._sessions_total = Counter(
             "tertulia_sessions_opened", "Sessions since the start", ["transport"], registry=self._registry
         )
@@ -51,9 +57,23 @@ class Metrics:
         self._sessions.labels(transport).inc()
         self._sessions_total.labels(transport).inc()
 
-    def session_closed(self, transport: str) -> None:
+    def session_closed(self, transport: str | None) -> None:
+        """transport: None if the session had lost its connection."""
         self.open_sessions -= 1
+        (self._waiting if transport is None else self._sessions.labels(transport)).dec()
+
+    def session_lost(self, transport: str) -> None:
+        """Its connection, not its place."""
         self._sessions.labels(transport).dec()
+        self._waiting.inc()
+
+    def session_resumed(self, transport: str) -> None:
+        self._waiting.dec()
+        self._sessions.labels(transport).inc()
+        self._resumes.labels("resumed").inc()
+
+    def resume_failed(self) -> None:
+        self._resumes.labels("failed").inc()
 
     def replied(
         self, status: str, milestones_ms: Mapping[str, float], worker_milestones_ms: Mapping[str, float]

@@ -8,7 +8,7 @@ PlayAudio actions, and the playout's reports say what was heard.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,6 +47,7 @@ from streaming.media import Decoded, Kept, Media, read_file
 from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
+from streaming.resumption import Resumption, expect_whole_sound, newest
 from streaming.settings import ResponseSettings, SessionSettings
 from streaming.transcription import Transcriptions
 from streaming.types import (
@@ -134,6 +135,14 @@ class _Running:
     worker_milestones_ms: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Playing:
+    """The answer that the playout began with last, and when."""
+
+    item: Item
+    since_ms: float
+
+
 def random_id(prefix: str) -> str:
     """Nobody guesses it, so that an attachment's may be its address."""
     return f"{prefix}_{secrets.token_hex(16)}"
@@ -143,6 +152,8 @@ class Session:
     """Owns a conversation and its response. Call `open`, then give it what arrives and run `actions_to_run` each time.
 
     `listen` must be called after events and audio until it returns False: it is where the time goes, in small pieces.
+    The connection may be lost: call `lose`, and `resume` when there is another one. Until then only `tick`, and what
+    comes of the worker, may follow.
     """
 
     def __init__(
@@ -159,6 +170,7 @@ class Session:
         abilities: Abilities | None = None,
         preview: Preview = lambda _: "",
         expires_at: int = 0,
+        resume_s: float = 0.0,
         new_id: Callable[[str], str] = random_id,
     ) -> None:
         self.id = new_id("sess")
@@ -212,12 +224,70 @@ class Session:
         self._audio_ms = 0.0  # when sound last came in
         self._microphone_missed = False
 
+        self._resumption = Resumption(resume_s, new_id)
+        self._reached_ms = 0.0  # when the user could last be reached, before the connection was lost
+        self._playing: _Playing | None = None
+
     # In and out
 
-    def open(self, now_ms: float) -> None:
-        """The client can hear: greet it."""
-        self._opened_ms = self._busy_ms = self._audio_ms = now_ms
+    def open(self, now_ms: float, failure: ProtocolError | None = None) -> None:
+        """The client can hear: greet it. `failure`: why it does not get the session that it came back for."""
+        self._opened_ms = now_ms
+        self._connected(now_ms)
         self._send(events.session_created(self.to_json()))
+        if failure is not None:
+            self._send(events.error(failure, None))
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it makes sense to wait for the client when its connection is lost."""
+        return self._resumption.possible and not self.closed
+
+    def is_token(self, token: str) -> bool:
+        return not self.closed and self._resumption.is_token(token)
+
+    def claim(self, token: str) -> bool:
+        """Whether this is the token of `session.created` or `session.resumed`. It is good for one time: resume next."""
+        return not self.closed and self._resumption.claim(token)
+
+    def lose(self, now_ms: float, unsent: Iterable[Json] = (), silent_ms: float = 0.0) -> None:
+        """The connection is gone. What the user was saying counts as said. Of an answer counts as heard what is known
+        to have been heard; one of which that is nothing is given again after `resume`.
+
+        `unsent`: events of before. `silent_ms`: for how long nothing has been heard of the peer, who cannot be thought
+        to have heard us better.
+        """
+        self._reached_ms = now_ms - silent_ms
+        self._resumption.lose(now_ms)
+        for event in unsent:
+            self._resumption.miss(event)
+        self._undecoded = None
+        if self._turn in turns.DOUBTS:
+            self._drop_speech()
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+            self._end_stalled_speech(now_ms)
+        if self._audible:
+            self._do(FlushAudio())
+        for running in list(self._running.values()):
+            if running.reply is not None and not running.reply.ended:
+                self._break_off(running.reply)
+        if self._playing is not None and self._playing.item not in self._audible.values():
+            self._cut(self._playing.item, self._reached_ms - self._playing.since_ms)
+
+    def resume(self, now_ms: float, paced: bool) -> None:
+        """There is another connection, and the client can hear. `paced`: by a playout."""
+        missed = self._resumption.regain()
+        self._paced = paced
+        self._playing = None
+        self._decoder = Decoder(self.settings.input_format)
+        if self.settings.turn_detection is not None:
+            self._input.listen_afresh()
+        self._connected(now_ms)
+        self._send(events.session_resumed(self.to_json(), self._conversation.last_id, newest(self._conversation)))
+        for message in missed:
+            self._do(SendEvent(message))
+        self._answer_what_is_owed()
+        self._transcribe_what_waits()
 
     def receive_event(self, message: str | bytes, now_ms: float) -> None:
         """One message of the client, as it came. What is wrong with it is answered by an error event."""
@@ -347,6 +417,8 @@ class Session:
         self._busy_ms = now_ms
         match report:
             case Started(response_id):
+                if response_id in self._audible:
+                    self._playing = _Playing(self._audible[response_id], now_ms)
                 self._send(events.playout_started(response_id))
             case Stopped(response_id):
                 self._audible.pop(response_id, None)
@@ -354,19 +426,25 @@ class Session:
             case Played(response_id):
                 self._send(events.playout_cleared(response_id))
                 item = self._audible.pop(response_id, None)
-                if item is not None:
+                if item is None:
+                    return
+                if self._resumption.lost:
+                    self._cut(item, samples_to_ms(report.samples))
+                else:
                     self._truncate_to_what_was_heard(item, samples_to_ms(report.samples))
 
     def tick(self, now_ms: float) -> None:
         """Call a few times a second: notices what does not happen."""
         self._now_ms = now_ms
+        if self._resumption.lost:
+            if self._resumption.expired(now_ms) or now_ms - self._opened_ms > self._limits.session_s * 1000:
+                self._expire("session_expired", "Nobody came back.")
+            return
         stalled = now_ms - self._audio_ms > STALLED_MS
         if self._turn in turns.DOUBTS and stalled:
             self._drop_speech()
         if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and stalled:
-            end = self._input.end
-            self._input.listen_afresh()
-            self._speech_ended(end, end, now_ms)
+            self._end_stalled_speech(now_ms)
         if self._paced and not self._microphone_missed and now_ms - self._audio_ms > SILENT_MICROPHONE_MS:
             self._microphone_missed = True
             words = "No sound arrives from your microphone. Check that it is connected and that this page may use it."
@@ -391,7 +469,8 @@ class Session:
             "expires_at": self._expires_at,
             **self.settings.to_json(),
             **self.settings.extensions_to_json(self._abilities),
-            "extensions": events.extensions(self._abilities),
+            "extensions": events.extensions(self._abilities, self._resumption.possible),
+            **self._resumption.to_json(),
         }
 
     # Client events
@@ -543,6 +622,12 @@ class Session:
             self._send(events.error(failure, None))
         self._withdraw()
         self._transcribe_what_waits()
+
+    def _end_stalled_speech(self, now_ms: float) -> None:
+        """No sound comes any more in the middle of speech."""
+        end = self._input.end
+        self._input.listen_afresh()
+        self._speech_ended(end, end, now_ms)
 
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
@@ -786,6 +871,9 @@ class Session:
     # Responses
 
     def _respond_to_turn(self) -> None:
+        if self._resumption.lost:
+            self._resumption.owed = ResponseSettings.of(self.settings)
+            return
         try:
             self._respond(ResponseSettings.of(self.settings), Media(self._abilities.takes, self._limits))
         except ProtocolError as failure:  # what was to be answered has been deleted meanwhile
@@ -913,6 +1001,8 @@ class Session:
 
     def _failed(self, running: _Running, output: Failed) -> None:
         del self._running[output.response_id]
+        if output.code == "worker_restarted" and running.reply is not None and not running.reply.ended:
+            self._send(events.session_interrupted(output.code))
         if running.asked is not None:
             self._send(*self._transcriptions.failed(running.asked, output.code, output.message))
         if running.reply is not None and not running.reply.ended:
@@ -1020,6 +1110,49 @@ class Session:
             return
         self._send(events.item_truncated(item.id, 0, heard_ms))
 
+    # A lost connection
+
+    def _connected(self, now_ms: float) -> None:
+        self._busy_ms = self._audio_ms = now_ms
+        self._microphone_missed = False
+        self._resumption.renew()
+
+    def _break_off(self, reply: Reply) -> None:
+        """Of sound that goes in events counts as heard what was sent; a playout will report."""
+        sent_ms = samples_to_ms(reply.samples)
+        self._cancel_reply(reply, "client_cancelled")
+        if reply.in_conversation:
+            self._resumption.owed = self._resumption.owed or reply.settings
+            expect_whole_sound(reply.item)
+            if reply.item not in self._audible.values():
+                self._cut(reply.item, sent_ms)
+
+    def _cut(self, item: Item, heard_ms: float) -> None:
+        """So much of an answer was heard at most. One of which that is no word has not been given."""
+        if not self._conversation.has(item.id):
+            return
+        if self._playing is not None and self._playing.item is item:
+            heard_ms = min(heard_ms, self._reached_ms - self._playing.since_ms)
+        if item.parts[0].spoken and heard_ms < samples_to_ms(item.parts[0].samples):
+            self._truncate_to_what_was_heard(item, max(0, int(heard_ms)))
+        if item.text == "":
+            self._conversation.delete(item.id)
+            self._send(events.item_deleted(item.id))
+            self._resumption.owed = self._resumption.owed or ResponseSettings.of(self.settings)
+        elif self._resumption.owed is not None and self._resumption.owed.instructions_given:
+            self._resumption.owed = None
+
+    def _answer_what_is_owed(self) -> None:
+        """Unless the user has heard some of the answer."""
+        owed, self._resumption.owed = self._resumption.owed, None
+        said, _ = self._shown(list(self._conversation))
+        if owed is None or not (owed.instructions_given or (said and said[-1].role == "user")):
+            return
+        try:
+            self._respond(owed, Media(self._abilities.takes, self._limits))
+        except ProtocolError as failure:  # what was to be answered is gone
+            self._send(events.error(failure, None))
+
     # Transcription
 
     def _transcribed(self, running: _Running, text: str, done: bool = False) -> None:
@@ -1065,4 +1198,8 @@ class Session:
 
     def _send(self, *messages: Json) -> None:
         for message in messages:
-            self._do(SendEvent({"type": message["type"], "event_id": self._new_id("event"), **message}))
+            event = {"type": message["type"], "event_id": self._new_id("event"), **message}
+            if self._resumption.lost:
+                self._resumption.miss(event)
+            else:
+                self._do(SendEvent(event))

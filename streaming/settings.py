@@ -106,7 +106,7 @@ class SessionSettings:
     def updated(self, fields: Fields, text_characters: int) -> SessionSettings:
         """The settings with the fields present changed. Raises ProtocolError; then nothing has changed."""
         fields.choice("type", ("realtime",), "realtime")
-        for name in ("id", "object", "model", "expires_at", "extensions"):
+        for name in ("id", "object", "model", "expires_at", "extensions", "resume"):
             fields.anything(name)  # clients send back what they were sent; none of it can change
         result = replace(
             self,

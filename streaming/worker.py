@@ -1,9 +1,9 @@
 """The inference process and its asyncio face.
 
 A Responder runs in a spawned process and talks to this one over one socket pair that carries length-prefixed pickles:
-commands one way, lists of outputs the other. Neither side has threads. Here the socket belongs to the event loop,
-which therefore never waits for the model; there the loop drains commands, does one step of work and sends what came
-of it, and blocks on the socket when there is nothing to do.
+commands one way, lists of outputs the other. Here the socket belongs to the event loop, which therefore never waits
+for the model; there the loop drains commands, does one step of work and sends what came of it, and blocks on the
+socket when there is nothing to do. Neither side has threads, but for one there that waits for the end of this one.
 
 What is bounded, and what happens when it is full:
 * responses that run or wait: one more than `max_responses` ends at once in Failed(code="overloaded");
@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import os
 import pickle
 import select
 import signal
@@ -142,8 +143,10 @@ def _pack(message: object) -> bytes:
 
 
 def _run_process(end: socket.socket, factory: bytes) -> None:
-    # Ctrl-C in a terminal reaches the whole process group. The server then closes its end of the socket in good order,
-    # which is also what happens if the server is killed: either way this process sees the end of the stream and leaves.
+    # Ctrl-C in a terminal reaches the whole process group. The server then closes its end of the socket in good order:
+    # this process sees the end of the stream and leaves. A server that is killed may be so while a model is being
+    # loaded, or a long step done, when nobody looks at the socket.
+    threading.Thread(target=_leave_with_the_server, name="server's end", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     channel = _Channel(end)
@@ -158,6 +161,13 @@ def _run_process(end: socket.socket, factory: bytes) -> None:
             traceback.print_exc()
         channel.send(_Broken(_in_words(error)))
         raise SystemExit(1) from None
+
+
+def _leave_with_the_server() -> None:
+    server = multiprocessing.parent_process()
+    assert server is not None
+    server.join()
+    os._exit(1)
 
 
 def _serve(channel: _Channel, responder: Responder) -> None:
@@ -398,12 +408,21 @@ class Worker:
     # The life of the process
 
     async def _launch(self) -> None:
+        try:
+            await self._start_process()
+        except asyncio.CancelledError:
+            await self._reap()
+            raise
+
+    async def _start_process(self) -> None:
         here, there = socket.socketpair()
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=_run_process, args=(there, self._factory), name="inference", daemon=True)
+        starting = asyncio.ensure_future(asyncio.to_thread(_start_deaf_to_ctrl_c, self._process))
         try:
-            await asyncio.to_thread(_start_deaf_to_ctrl_c, self._process)
+            await asyncio.shield(starting)
         finally:
+            await starting  # cut off or not: what has begun to start can be ended only when it has
             there.close()
         self._reader, self._writer = await asyncio.open_unix_connection(sock=here)
         try:
@@ -413,9 +432,6 @@ class Worker:
             message = _Broken(f"The model was not ready after {self._start_timeout_s:.0f} s.")
         except (asyncio.IncompleteReadError, ConnectionError):
             message = _Broken("The inference process ended while it was starting.")
-        except asyncio.CancelledError:
-            await self._reap()
-            raise
         if isinstance(message, _Broken):
             await self._reap()
             raise WorkerError(message.reason)

@@ -11,6 +11,7 @@ export class Player {
     const player = new Player(new AudioContext());
     const stream = new MediaStream([track]);
     player.element = element;
+    player.stream = stream;
     element.srcObject = stream;
     player.context.createMediaStreamSource(stream).connect(player.meter.node);
     await element.play();
@@ -71,7 +72,7 @@ export class Player {
 
   close() {
     clearInterval(this.clock);
-    if (this.element) this.element.srcObject = null;
+    if (this.element && this.element.srcObject === this.stream) this.element.srcObject = null; // unless a newer one has the element
     this.context.close();
   }
 }

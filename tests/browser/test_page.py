@@ -38,9 +38,9 @@ pytestmark = [
 
 
 @contextmanager
-def served(module: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(module: str, config: Path | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address of a server on a free port, and its process."""
-    command = [sys.executable, "-m", module, "--port", "0"]
+    command = [sys.executable, "-m", module, "--port", "0", *(() if config is None else ("--config", str(config)))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
@@ -206,7 +206,9 @@ def test_a_restarted_model_is_explained_and_the_conversation_goes_on(scripted: s
 
 @pytest.mark.parametrize("transport", ["webrtc", "websocket"])
 def test_a_server_that_goes_away_is_explained(transport: str, tmp_path: Path) -> None:
-    with served("tests.browser.scripted") as (url, process), Chromium(tmp_path / "profile") as page:
+    forgetful = tmp_path / "forgetful.toml"
+    forgetful.write_text("[server]\nresume_timeout_s = 0\n")
+    with served("tests.browser.scripted", forgetful) as (url, process), Chromium(tmp_path / "profile") as page:
         page.open(f"{url}/?transport={transport}")
         write(page, "hello")
         wait_for_turn(page, "assistant", REPLY)

@@ -121,8 +121,8 @@ def test_an_offer_may_bring_session_settings(with_file_names):
         async with serving() as served, client(served) as http:
             answer = await http.post("/v1/realtime/calls", files=form)
             assert answer.status_code == 201 and served.calls.offers == [OFFER]
-            runner = served.calls.make_runners[0](Voice())
-            settings = runner.session.settings
+            line = served.calls.make_runners[0](Voice())
+            settings = line._new_runner(Voice()).session.settings
             assert (settings.instructions, settings.voice) == ("Be kind.", "ben")
 
     run(test())
