@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+from streaming.types import Usage
+
+_SECONDS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.3, 1.6, 2.0, 3.0, 5.0, 10.0)
 
 
 class Metrics:
@@ -35,6 +37,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._prompt_tokens = Counter(
+            "tertulia_prompt_tokens",
+            "Tokens of prompts, by whether they were still in the cache or had to be computed",
+            ["kind"],
+            registry=self._registry,
+        )
         self._looks = Counter(
             "tertulia_camera_looks",
             "Turns begun with the camera on, by what it showed",
@@ -55,14 +63,20 @@ class Metrics:
         self.open_sessions -= 1
         self._sessions.labels(transport).dec()
 
-    def replied(
-        self, status: str, milestones_ms: Mapping[str, float], worker_milestones_ms: Mapping[str, float]
-    ) -> None:
+    def replied(self, status: str, worker_milestones_ms: Mapping[str, float]) -> None:
         self._responses.labels(status).inc()
-        for name, milliseconds in milestones_ms.items():
-            self._milestones.labels(name.removesuffix("_ms")).observe(milliseconds / 1000)
         for name, milliseconds in worker_milestones_ms.items():
             self._worker_milestones.labels(name).observe(milliseconds / 1000)
+
+    def answered_speech(self, milestones_ms: Mapping[str, float]) -> None:
+        """By the names of streaming.milestones."""
+        for name, milliseconds in milestones_ms.items():
+            self._milestones.labels(name.removesuffix("_ms")).observe(milliseconds / 1000)
+
+    def prompted(self, usage: Usage) -> None:
+        """A prompt was read."""
+        self._prompt_tokens.labels("reused").inc(usage.cached)
+        self._prompt_tokens.labels("computed").inc(usage.tokens_in - usage.cached)
 
     def looked(self, sight: str) -> None:
         """sight: "new", the only one that the model is shown, "unchanged" or "dark"."""

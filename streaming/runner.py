@@ -29,7 +29,9 @@ from streaming.actions import (
     PlayAudio,
     ReportAttachment,
     ReportLook,
+    ReportMilestones,
     ReportReply,
+    ReportUsage,
     SendEvent,
     StartResponse,
 )
@@ -199,6 +201,9 @@ class SessionRunner:
             if event["type"] == "error":
                 self._metrics.error(event["error"]["code"])
             await self._transport.send(event)
+            if event["type"] == "response.output_audio.delta":
+                self.session.receive_departure(event["response_id"], self._now_ms())
+                self._perform()
             if self._outbox.qsize() <= MOST_UNSENT_EVENTS // 2:
                 self._room.set()
 
@@ -277,8 +282,12 @@ class SessionRunner:
                 self._metrics.looked(sight)
             case ReportAttachment(kind, outcome):
                 self._metrics.attachment_ended(kind, outcome)
-            case ReportReply(status, milestones_ms, worker_milestones_ms):
-                self._metrics.replied(status, milestones_ms, worker_milestones_ms)
+            case ReportReply(status, worker_milestones_ms):
+                self._metrics.replied(status, worker_milestones_ms)
+            case ReportMilestones(milestones_ms):
+                self._metrics.answered_speech(milestones_ms)
+            case ReportUsage(usage):
+                self._metrics.prompted(usage)
             case PlayAudio(response_id, item_id, pcm):
                 self._voice.play(pcm, response_id, item_id)
             case FinishAudio(response_id):

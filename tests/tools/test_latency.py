@@ -128,6 +128,6 @@ def test_two_utterances_of_a_call(tmp_path: Path) -> None:
 
 def test_worker_milestones_are_added_up() -> None:
     metrics = Metrics()
-    metrics.replied("completed", {"first_audio_ms": 900.0}, {"prefill": 40.0})
-    metrics.replied("completed", {}, {"prefill": 50.0})
+    metrics.replied("completed", {"prefill": 40.0})
+    metrics.replied("completed", {"prefill": 50.0})
     assert worker_seconds(metrics.text(worker_alive=True).decode()) == {"prefill": pytest.approx(0.09)}
