@@ -192,8 +192,10 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/metrics") as response:
             return response.read().decode()
 
-    def call(self, offer_sdp: str) -> str:
+    def call(self, offer_sdp: str, resume_token: str | None = None) -> str:
         headers = {"Content-Type": "application/sdp"}
+        if resume_token is not None:
+            headers["Resume-Session"] = resume_token
         request = urllib.request.Request(f"{self.url}/v1/realtime/calls", offer_sdp.encode(), headers)
         with urllib.request.urlopen(request) as response:
             return response.read().decode()
