@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from streaming.types import Usage
 
@@ -17,6 +17,7 @@ class Metrics:
     def __init__(self) -> None:
         self.open_sessions = 0
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
         self._sessions = Gauge("tertulia_sessions", "Sessions that are open", ["transport"], registry=self._registry)
         self._sessions_total = Counter(
             "tertulia_sessions_opened", "Sessions since the start", ["transport"], registry=self._registry
@@ -53,6 +54,10 @@ class Metrics:
             "tertulia_attachments", "Attachments that ended", ["kind", "outcome"], registry=self._registry
         )
         self._worker = Gauge("tertulia_worker_alive", "Whether the inference process lives", registry=self._registry)
+        self._restarts = Counter(
+            "tertulia_worker_restarts", "How often the inference process was started again", registry=self._registry
+        )
+        self._restarts_known = 0
 
     def session_opened(self, transport: str) -> None:
         self.open_sessions += 1
@@ -89,6 +94,8 @@ class Metrics:
         """code: one of our own, never text of a peer."""
         self._errors.labels(code).inc()
 
-    def text(self, worker_alive: bool) -> bytes:
+    def text(self, worker_alive: bool, worker_restarts: int = 0) -> bytes:
         self._worker.set(worker_alive)
+        self._restarts.inc(worker_restarts - self._restarts_known)
+        self._restarts_known = worker_restarts
         return generate_latest(self._registry)

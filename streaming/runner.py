@@ -64,6 +64,7 @@ class Worker(Protocol):
     voices: tuple[str, ...]
     abilities: Abilities
     alive: bool
+    restarts: int  # since the start
 
     def respond(self, request: Request) -> AsyncIterator[Output]:
         """Ends behind Finished or Failed and the end of each attachment that has started."""
