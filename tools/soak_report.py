@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-WIDTH, HEIGHT, LEFT, FOOT, RIGHT, HEAD = 760, 210, 52, 24, 8, 10
+WIDTH, HEIGHT, LEFT, FOOT, RIGHT, HEAD = 560, 210, 46, 24, 22, 12
 COLOURS = 8  # of sessions; then they repeat
 STYLE = Path(__file__).with_name("soak_report.css")
 
@@ -99,7 +99,7 @@ def _plots(report: dict[str, Any]) -> list[str]:
     warm_s = report["warm_up_s"]
     return [
         over_time("From the last sample of speech to the first sound", "ms", latencies, marks),
-        histogram("The same, how often", "ms", [t["latency_ms"] for t in turns], 100),
+        histogram("The same, how often", "ms", [t["latency_ms"] for t in turns], 50),
         histogram("From the onset of an interruption to silence", "ms", [t["barge_in_ms"] for t in turns], 25),
         over_time("Gaps in each reply", "% of its frames", gaps),
         over_time("Memory", "MB resident", memory, joined=True, warm_s=warm_s),
@@ -146,7 +146,7 @@ def over_time(
         if level is not None:
             at = y(min(level, top))
             drawn += f'<line class="mark" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-            drawn += f'<text x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end">{name} {level:.0f}</text>'
+            drawn += f'<text x="{WIDTH}" y="{at + 4:.1f}" text-anchor="end">{name}</text>'
     return _figure(title, unit, _svg(title, drawn), list(known) if len(known) > 1 else [])
 
 
@@ -170,15 +170,17 @@ def histogram(title: str, unit: str, values: Sequence[float | None], width: floa
     _, every = _scale(last)
     drawn += "".join(_below(x(at), f"{at:g}") for at in np.arange(0, last + every / 2, every) if at <= last)
     p50, p95 = np.percentile(known, (50, 95))
-    for name, level in (("p50", p50), ("p95", p95)):
-        drawn += f'<line class="mark" x1="{x(level):.1f}" x2="{x(level):.1f}" y1="{HEAD}" y2="{HEIGHT - FOOT}"/>'
-        drawn += f'<text x="{x(level) + 3:.1f}" y="{HEAD + (10 if name == "p50" else 22)}">{name} {level:.0f}</text>'
+    for number, (name, level) in enumerate((("p50", p50), ("p95", p95))):
+        at, under = x(level), HEAD + 10 + 14 * number
+        drawn += f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{HEAD}" y2="{HEIGHT - FOOT}"/>'
+        drawn += f'<text class="over" x="{at + 4:.1f}" y="{under}">{name} {level:.0f}</text>'
     return _figure(title, f"{unit}, {len(known)} measured", _svg(title, drawn))
 
 
 def _figure(title: str, unit: str, drawn: str, names: Sequence[str] = ()) -> str:
     keys = "".join(
-        f'<i class="key" style="background: var(--c{n % COLOURS})"></i>{name}' for n, name in enumerate(names)
+        f'<span class="key"><i style="background: var(--c{n % COLOURS})"></i>{name}</span> '
+        for n, name in enumerate(names)
     )
     return f"<figure><figcaption><b>{title}</b>{f' ({unit})' if unit else ''}{keys}</figcaption>{drawn}</figure>"
 
@@ -268,7 +270,8 @@ def _percentile(values: Sequence[float], percent: float) -> float | None:
 
 
 def _pair(first: float | None, second: float | None, unit: str) -> str:
-    return f"{_value(first)} / {_value(second, unit)}"
+    whole = [None if value is None else round(value) for value in (first, second)]
+    return f"{_value(whole[0])} / {_value(whole[1], unit)}"
 
 
 def _value(value: float | None, unit: str = "") -> str:
