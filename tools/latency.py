@@ -167,8 +167,8 @@ def percentiles_by_name(rows: Sequence[dict[str, float]]) -> dict[str, dict[str,
 class Callee(Protocol):
     """Who can be called. Both methods block."""
 
-    def call(self, offer_sdp: str) -> str:
-        """Returns the SDP answer."""
+    def call(self, offer_sdp: str, resume_token: str | None = None) -> str:
+        """Returns the SDP answer. resume_token: of a session that is to go on."""
         ...
 
     def metrics_text(self) -> str: ...

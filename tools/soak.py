@@ -56,10 +56,10 @@ from tools.latency import (
     RATE,
     SILENT,
     VOICED,
+    Callee,
     LatencyError,
     Microphone,
     Record,
-    Server,
     Told,
     commit,
     descendants,
@@ -165,9 +165,9 @@ class Loudspeaker:
 class Caller:
     """A session of the soak. `call`, then `say` and wait as long as you like; `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, loudspeaker: Loudspeaker | None = None) -> None:
         self.microphone = BrowserMicrophone()
-        self.loudspeaker = Loudspeaker()
+        self.loudspeaker = loudspeaker or Loudspeaker()
         self.record = Record()
         self.errors: list[str] = []
         self._session: dict[str, Any] = {}
@@ -192,7 +192,7 @@ class Caller:
     def resume_token(self) -> str | None:
         return (self._session.get("resume") or {}).get("token")
 
-    async def call(self, server: Server, link: Link, seed: int, token: str | None = None) -> None:
+    async def call(self, server: Callee, link: Link, seed: int, token: str | None = None) -> None:
         """token: of an older session that is to go on. Raises LatencyError when no session comes of it, or another."""
         await self._connection.setLocalDescription(await self._connection.createOffer())
         (receiver,) = self._connection.getReceivers()
@@ -427,7 +427,7 @@ class Conversation:
         self._chance = random.Random(seed)
         self._caller: Caller
 
-    async def hold(self, server: Server, link: Link, seed: int, over: Callable[[], bool]) -> None:
+    async def hold(self, server: Callee, link: Link, seed: int, over: Callable[[], bool]) -> None:
         """Until it is over. What goes wrong is put down, and the session calls again, unless calls alone go wrong."""
         failed = 0
         while not over() and failed < MOST_FAILED_CALLS:
@@ -441,7 +441,7 @@ class Conversation:
         if failed == MOST_FAILED_CALLS:
             self._soak.went_wrong(self._number, LatencyError(f"gives up after {failed} calls"))
 
-    async def _hold_call(self, server: Server, link: Link, seed: int, over: Callable[[], bool]) -> None:
+    async def _hold_call(self, server: Callee, link: Link, seed: int, over: Callable[[], bool]) -> None:
         self._caller = Caller()
         try:
             await self._caller.call(server, link, seed)
@@ -455,7 +455,7 @@ class Conversation:
         finally:
             await self._hang_up()
 
-    async def _do_something(self, server: Server, link: Link, seed: int) -> None:
+    async def _do_something(self, server: Callee, link: Link, seed: int) -> None:
         kind = self._chance.random()
         if kind < ASKS_NAME:
             await self._ask("who am i", self._repertoire.who_am_i)
@@ -469,7 +469,7 @@ class Conversation:
         else:
             await self._ask("question", self._question())
 
-    async def _come_back(self, server: Server, link: Link, seed: int) -> None:
+    async def _come_back(self, server: Callee, link: Link, seed: int) -> None:
         """Cut the line, call again, and go on with the same session."""
         token = self._caller.resume_token
         self._caller.vanish()

@@ -82,15 +82,16 @@ def test_stages_follow_each_other_and_add_up() -> None:
     }
 
 
-def test_what_was_passed_during_the_silence_took_no_time_of_its_own() -> None:
-    eager = {"end_of_speech_ms": 320.0, "transcription_ms": 210.0, "first_audio_ms": 300.0, "first_packet_ms": 325.0}
-    assert stages(400.0, 360.0, eager) == {
-        "silence waited for": 320,
-        "noticing it": 40,
+def test_what_an_eager_answer_passed_in_the_silence_took_no_time() -> None:
+    before, after = {"transcription_ms": 200.0, "first_token_ms": 210.0}, {"first_audio_ms": 300.0}
+    passed = stages(500.0, 300.0, {"end_of_speech_ms": 256.0, **before, **after})
+    assert passed == {
+        "silence waited for": 256,
+        "noticing it": 44,
         "transcription": 0,
-        "first audio": 0,
-        "first packet": 5,
-        "way back": 35,
+        "first token": 0,
+        "first audio": 44,
+        "way back": 156,
     }
 
 
