@@ -85,6 +85,8 @@ ASKS_NAME, INTERRUPTS, SHOWS, RECONNECTS = 0.2, 0.3, 0.1, 0.03  # shares of the 
 WARM_UP, WARM_UP_S = 0.2, 60.0  # share of the time, and what it is at least, where there is twice that: not compared
 CALL_AGAIN_S, MOST_FAILED_CALLS = 2.0, 5  # in a row, until a session gives up
 TELL_EVERY_S = 15.0
+LOOK_EVERY_S = 0.05  # how late the callers themselves are
+HELD_UP_MS = 40.0
 ALWAYS = ("leaks=0", "errors=0")
 
 
@@ -372,6 +374,7 @@ class Soak:
     samples: list[Sample] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     metrics: str = ""  # what the server's /metrics said at the end
+    lags_ms: list[float] = field(default_factory=list)  # by how much this process woke up too late
 
     def went_wrong(self, session: int, reason: Exception) -> None:
         words = str(reason) if isinstance(reason, LatencyError) else f"{type(reason).__name__}: {reason}"
@@ -386,6 +389,13 @@ class Soak:
                 self.errors.append(f"the server has ended after {(now() - self.began) / 60:.1f} min")
                 return
             await asyncio.sleep(SAMPLE_EVERY_S)
+
+    async def watch_itself(self) -> None:
+        """Callers that are held up hear late, whatever the server does."""
+        while True:
+            due = now() + LOOK_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.lags_ms.append(1000 * (now() - due))
 
     async def tell(self, minutes: float) -> None:
         """How it goes, on the terminal."""
@@ -559,7 +569,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     link = Link(loss=options.loss / 100, burst=options.burst, jitter_ms=options.jitter_ms)
     async with running_server(options.config) as server:
         soak = Soak(now())
-        beside = [asyncio.create_task(each) for each in (soak.watch(server.process_id), soak.tell(options.minutes))]
+        besides = (soak.watch(server.process_id), soak.watch_itself(), soak.tell(options.minutes))
+        beside = [asyncio.create_task(each) for each in besides]
         deadline = soak.began + 60 * options.minutes
         async with asyncio.TaskGroup() as sessions:
             for number in range(options.sessions):
@@ -589,6 +600,7 @@ def report(options: argparse.Namespace, soak: Soak) -> dict[str, Any]:
         "burst": options.burst,
         "jitter_ms": options.jitter_ms,
         "seed": options.seed,
+        "warnings": held_up(summary(soak)),
         "warm_up_s": warm_up_s(soak.samples),
         "summary": summary(soak),
         "milestones_ms": mean_milestones_ms(soak.metrics),
@@ -621,6 +633,7 @@ def summary(soak: Soak) -> dict[str, float | None]:
         "memory_growth_percent": growth_percent(soak.samples, lambda each: each.resident_mb),
         "open_files_growth_percent": growth_percent(soak.samples, lambda each: each.open_files),
         "prompt_reused_percent": prompt_reused_percent(soak.metrics),
+        "callers_lag_p99_ms": round(float(np.percentile(soak.lags_ms, 99)), 1) if soak.lags_ms else None,
     }
 
 
@@ -657,6 +670,14 @@ def _values(metrics: str, name: str, label: str) -> dict[str, float]:
     """The values of one metric by one of its labels."""
     families = text_string_to_metric_families(metrics)
     return {each.labels[label]: each.value for family in families for each in family.samples if each.name == name}
+
+
+def held_up(summary: Mapping[str, float | None]) -> list[str]:
+    """A warning, if the callers were too slow to measure."""
+    lag_ms = summary["callers_lag_p99_ms"]
+    if lag_ms is None or lag_ms <= HELD_UP_MS:
+        return []
+    return [f"the callers themselves were held up (p99 {lag_ms:g} ms): that they heard late is their own doing, too"]
 
 
 def judged(summary: Mapping[str, float | None], limits: Iterable[str]) -> list[Verdict]:
@@ -702,7 +723,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failures = [each.words for each in verdicts if not each.holds]
     for name, value in result["summary"].items():
         print(f"{name.replace('_', ' '):28}{_value(value):>12}")
-    for words in [*result["errors"], *failures]:
+    for words in [*result["errors"], *failures, *held_up(result["summary"])]:
         print(words, file=sys.stderr)
     if options.html:
         options.html.parent.mkdir(parents=True, exist_ok=True)

@@ -57,12 +57,13 @@ def page(report: dict[str, Any], verdicts: Sequence[Verdict]) -> str:
         ("Leaks", _value(figures["leaks"])),
         ("Errors", _value(figures["errors"])),
     ]
+    warnings = "".join(f'<p class="bad">{words}.</p>' for words in report["warnings"])
     shown = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in cards)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Soak of {report["when"]}</title><style>{STYLE.read_text("utf-8")}</style>
 <h1>Soak of {report["when"]}</h1><p class="about">{about}</p>
-{_verdict(verdicts)}<div class="cards">{shown}</div>
+{_verdict(verdicts)}{warnings}<div class="cards">{shown}</div>
 <h2>Over time</h2><div class="plots">{"".join(_plots(report))}</div>
 <h2>Sessions</h2>{_by_session(report)}
 <h2>From the end of speech, on average, by the server</h2>{_milestones(report["milestones_ms"])}

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,23 @@ def test_leaks_and_errors_are_always_limits(
     assert main([]) == 1
     broken = {"leaks is 1, and 0 is the limit", "errors is 2, and 0 is the limit"}
     assert broken <= set(capsys.readouterr().err.splitlines())
+
+
+def test_callers_that_were_held_up_say_so() -> None:
+    async def body() -> Soak:
+        found = Soak(soak.now())
+        watching = asyncio.create_task(found.watch_itself())
+        await asyncio.sleep(0.01)
+        time.sleep(0.2)
+        await asyncio.sleep(0.01)
+        watching.cancel()
+        return found
+
+    found = asyncio.run(body())
+    assert 100 < summary(found)["callers_lag_p99_ms"]
+    assert "held up" in page(report(options_of(), found), [])
+    found.lags_ms = [3.0]
+    assert "held up" not in page(report(options_of(), found), [])
 
 
 def test_the_terminal_is_told_how_it_goes() -> None:
