@@ -40,6 +40,7 @@ from streaming.types import (
     Abilities,
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
     Overheard,
     Request,
@@ -421,7 +422,9 @@ class AnyGPTResponder:
         self._passed(response, "prefill")
         self._passed(response, "first_token")
         if token in words.speech.tokens:
-            self._passed(response, "first_speech_token")
+            if response.audio_out == 0:
+                self._passed(response, "first_speech_token")
+                self._outputs.append(FirstSpeechToken(response.id))
             response.audio_out += 1
             assert response.speech is not None
             response.speech.feed(words.speech.to_codes([token]))

@@ -10,7 +10,7 @@ from streaming.camera import Sight
 from streaming.events import Json
 from streaming.media import Encoded
 from streaming.reply import Status
-from streaming.types import Kind, MusicDone, Overheard, PictureDone, Request
+from streaming.types import Kind, MusicDone, Overheard, PictureDone, Request, Usage
 from streaming.works import Outcome
 
 
@@ -108,12 +108,25 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class ReportReply:
-    """A response has ended: for the metrics. `milestones_ms` count from the end of the user's speech, if he spoke, and
-    `worker_milestones_ms` from when the request reached the worker, if it was heard out."""
+    """A response has ended: for the metrics. `worker_milestones_ms` count from when the request reached the worker, if
+    it was heard out."""
 
     status: Status
-    milestones_ms: dict[str, float]
     worker_milestones_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMilestones:
+    """How quick an answer to speech was: for the metrics. By the names of streaming.milestones; none comes twice."""
+
+    milestones_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUsage:
+    """The worker has read a prompt, for whatever purpose: for the metrics."""
+
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +161,8 @@ Action = (
     | ForgetAttachment
     | CloseSession
     | ReportReply
+    | ReportMilestones
+    | ReportUsage
     | ReportLook
     | ReportAttachment
 )

@@ -153,7 +153,8 @@ class Doors:
         return JSONResponse(state, 200 if alive else 503)
 
     async def metrics(self) -> Response:
-        return Response(self._house.metrics.text(self._house.worker.alive), media_type=CONTENT_TYPE_LATEST)
+        worker = self._house.worker
+        return Response(self._house.metrics.text(worker.alive, worker.restarts), media_type=CONTENT_TYPE_LATEST)
 
     async def realtime(self, websocket: WebSocket) -> None:
         """A session over a WebSocket, a new one or an older one. Any `model` will do."""

@@ -136,6 +136,14 @@ class CancelResponse:
     response_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportFirstSound:
+    """Extension: when the client's loudspeaker began with a response, counted from the end of the user's speech."""
+
+    response_id: str
+    first_sound_ms: float
+
+
 ClientEvent = (
     UpdateSession
     | AppendAudio
@@ -150,9 +158,11 @@ ClientEvent = (
     | DeleteItem
     | CreateResponse
     | CancelResponse
+    | ReportFirstSound
 )
 
 MOST_ID_CHARACTERS = 128
+MOST_LATENCY_MS = 600_000
 
 
 def read_message(message: str | bytes) -> Fields:
@@ -202,6 +212,9 @@ def parse(fields: Fields) -> ClientEvent:
             return CreateResponse(fields.object("response"))
         case "response.cancel":
             return CancelResponse(fields.text("response_id", None, most=MOST_ID_CHARACTERS))
+        case "response.latency.report":
+            response_id = fields.text("response_id", most=MOST_ID_CHARACTERS)
+            return ReportFirstSound(response_id, fields.number("first_sound_ms", 0, MOST_LATENCY_MS))
     raise ProtocolError("unknown_event", f"Unknown event type: '{kind}'.", "type")
 
 
@@ -425,7 +438,8 @@ def rate_limits_updated(limit: float) -> Json:
 def latency_updated(
     response_id: str, item_id: str, speech_end_ms: int, stages: dict[str, float], total_ms: float
 ) -> Json:
-    """Extension: how long the answer took, from the end of the user's speech to the first sound sent."""
+    """Extension: how long the answer took, from the end of the user's speech to the first sound sent. `stages`: by the
+    names of streaming.milestones."""
     address = {"response_id": response_id, "item_id": item_id}
     times = {"speech_end_ms": speech_end_ms, "stages": stages, "total_ms": total_ms}
     return {"type": "response.latency.updated", **address, **times}

@@ -33,7 +33,9 @@ from streaming.actions import (
     ReadAhead,
     ReportAttachment,
     ReportLook,
+    ReportMilestones,
     ReportReply,
+    ReportUsage,
     ResumeAudio,
     SendEvent,
     StartResponse,
@@ -86,6 +88,7 @@ class Worker(Protocol):
     voices: tuple[str, ...]
     abilities: Abilities
     alive: bool
+    restarts: int  # since the start
 
     def respond(self, request: Request) -> AsyncIterator[Output]:
         """Ends behind Finished or Failed and the end of each attachment that has started."""
@@ -296,6 +299,9 @@ class SessionRunner:
             except PeerGone:
                 await asyncio.sleep(VERDICT_S)
                 raise
+            if event["type"] == "response.output_audio.delta":
+                self.session.receive_departure(event["response_id"], self._now_ms())
+                self._perform()
             if self._outbox.qsize() <= MOST_UNSENT_EVENTS // 2:
                 self._room.set()
 
@@ -392,8 +398,12 @@ class SessionRunner:
                 self._metrics.looked(sight)
             case ReportAttachment(kind, outcome):
                 self._metrics.attachment_ended(kind, outcome)
-            case ReportReply(status, milestones_ms, worker_milestones_ms):
-                self._metrics.replied(status, milestones_ms, worker_milestones_ms)
+            case ReportReply(status, worker_milestones_ms):
+                self._metrics.replied(status, worker_milestones_ms)
+            case ReportMilestones(milestones_ms):
+                self._metrics.answered_speech(milestones_ms)
+            case ReportUsage(usage):
+                self._metrics.prompted(usage)
             case PlayAudio(response_id, item_id, pcm):
                 self._voice.play(pcm, response_id, item_id)
             case FinishAudio(response_id):

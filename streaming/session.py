@@ -8,12 +8,13 @@ PlayAudio actions, and the playout's reports say what was heard.
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from streaming import events, turns
+from streaming import events, milestones, turns
 from streaming.actions import (
     Action,
     CancelAttachment,
@@ -30,7 +31,9 @@ from streaming.actions import (
     ReadAhead,
     ReportAttachment,
     ReportLook,
+    ReportMilestones,
     ReportReply,
+    ReportUsage,
     ResumeAudio,
     SendEvent,
     StartResponse,
@@ -59,6 +62,7 @@ from streaming.types import (
     AttachmentStarted,
     Failed,
     Finished,
+    FirstSpeechToken,
     MusicDelta,
     MusicDone,
     Output,
@@ -100,6 +104,9 @@ STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
 
 SILENT_MICROPHONE_MS = 10_000
+
+UNHEARD_RESPONSES = 8
+"""Of so many a client may still report when their first sound was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +215,8 @@ class Session:
         self._last_sound_id = ""  # of the response that spoke last
         self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
         self._has_spoken = False
+        self._leaving: dict[str, _Running] = {}  # by response: made, but none of their sound has left yet
+        self._unheard: deque[str] = deque(maxlen=UNHEARD_RESPONSES)  # whose first sound the client may report
 
         video = settings.default_video
         self._camera = Camera(video.change_share, video.look_again_s * 1000)
@@ -389,6 +398,8 @@ class Session:
         if isinstance(output, AttachmentOutput):
             self._receive_attachment(output, now_ms)
             return
+        if isinstance(output, Finished):
+            self._do(ReportUsage(output.usage))
         running = self._running.get(output.response_id)
         if running is None:
             return
@@ -397,13 +408,15 @@ class Session:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
             case TranscriptDone(text=text, user_tokens=tokens):
-                self._passed(running, "transcription_ms", came_ms)
+                self._passed(running, milestones.TRANSCRIPTION, came_ms)
                 self._transcribed(running, text, done=True)
                 self._settle(running, tokens)
             case Perceived(turn=turn, tokens=tokens):
                 running.shown[turn].settle(tokens)
             case TextDelta(text=text):
                 self._reply_text(running, text, came_ms)
+            case FirstSpeechToken():
+                self._passed(running, milestones.FIRST_SPEECH_TOKEN, came_ms)
             case SpeechDelta(pcm=pcm):
                 self._reply_speech(running, pcm, now_ms)
             case Finished():
@@ -420,11 +433,13 @@ class Session:
                 if response_id in self._audible:
                     self._playing = _Playing(self._audible[response_id], now_ms)
                 self._send(events.playout_started(response_id))
+                self.receive_departure(response_id, now_ms)
             case Stopped(response_id):
                 self._audible.pop(response_id, None)
                 self._send(events.playout_stopped(response_id))
             case Played(response_id):
                 self._send(events.playout_cleared(response_id))
+                self._tell_latency(self._leaving.pop(response_id, None))
                 item = self._audible.pop(response_id, None)
                 if item is None:
                     return
@@ -432,6 +447,13 @@ class Session:
                     self._cut(item, samples_to_ms(report.samples))
                 else:
                     self._truncate_to_what_was_heard(item, samples_to_ms(report.samples))
+
+    def receive_departure(self, response_id: str, now_ms: float) -> None:
+        """Sound of this response has been handed to the network. May be told again and again."""
+        running = self._running.get(response_id) or self._leaving.get(response_id)
+        if running is not None:
+            self._passed(running, milestones.FIRST_PACKET, now_ms)
+            self._tell_latency(self._leaving.pop(response_id, None))
 
     def tick(self, now_ms: float) -> None:
         """Call a few times a second: notices what does not happen."""
@@ -514,6 +536,8 @@ class Session:
                 self._respond(ResponseSettings.read(fields, self.settings, self._limits.text_characters), media)
             case events.CancelResponse(response_id):
                 self._cancel(response_id)
+            case events.ReportFirstSound(response_id, first_sound_ms):
+                self._first_sound(response_id, first_sound_ms)
         if media.missing:
             self._undecoded = (event, event_id)
             self._do(DecodeFiles(tuple(media.missing)))
@@ -961,14 +985,14 @@ class Session:
     def _reply_text(self, running: _Running, text: str, came_ms: float) -> None:
         if running.reply is None or running.reply.ended:
             return
-        self._passed(running, "first_token_ms", came_ms)
+        self._passed(running, milestones.FIRST_TOKEN, came_ms)
         self._send(*running.reply.text(text))
 
     def _reply_speech(self, running: _Running, pcm: np.ndarray, now_ms: float) -> None:
         reply = running.reply
         if reply is None or reply.ended:
             return
-        self._passed(running, "first_audio_ms", now_ms)
+        self._passed(running, milestones.FIRST_AUDIO, now_ms)
         self._has_spoken = True
         self._send(*reply.speech(pcm))
         self._loudspeaker.play(pcm, now_ms)
@@ -1021,20 +1045,38 @@ class Session:
         if self._paced and reply.id in self._audible:
             self._do(FinishAudio(reply.id))
         self._send(events.rate_limits_updated(self._limits.events_per_second))
-        end, milestones = running.speech_end, running.milestones_ms
-        if end is not None and "first_audio_ms" in milestones:
-            at, total = samples_to_ms(end.sample), milestones["first_audio_ms"]
-            self._send(events.latency_updated(reply.id, reply.item.id, at, milestones, total))
-        self._do(ReportReply(status, milestones, running.worker_milestones_ms))
+        self._do(ReportReply(status, running.worker_milestones_ms))
+        if milestones.FIRST_AUDIO in running.milestones_ms and milestones.FIRST_PACKET not in running.milestones_ms:
+            self._leaving[reply.id] = running
+        else:
+            self._tell_latency(running)
         if reply is self._active:
             self._active = None
             self._turn_event(turns.Event.REPLY_ENDED)
+
+    def _tell_latency(self, running: _Running | None) -> None:
+        """All that there will be of an answer's milestones is known."""
+        if running is None or running.reply is None or running.speech_end is None or not running.milestones_ms:
+            return
+        reply, passed = running.reply, dict(running.milestones_ms)
+        self._do(ReportMilestones(passed))
+        if milestones.FIRST_PACKET in passed:
+            self._unheard.append(reply.id)
+            end_ms, total_ms = samples_to_ms(running.speech_end.sample), passed[milestones.FIRST_PACKET]
+            self._send(events.latency_updated(reply.id, reply.item.id, end_ms, passed, total_ms))
+
+    def _first_sound(self, response_id: str, first_sound_ms: float) -> None:
+        if response_id not in self._unheard:
+            words = "There is no such response whose first sound was not reported yet."
+            raise ProtocolError("response_not_found", words, "response_id")
+        self._unheard.remove(response_id)
+        self._do(ReportMilestones({milestones.FIRST_SOUND: first_sound_ms}))
 
     def _passed(self, running: _Running, milestone: str, now_ms: float) -> None:
         """Note when the first of something came, counted from the end of the user's speech."""
         end = running.speech_end
         if end is not None and milestone not in running.milestones_ms:
-            running.milestones_ms.setdefault("end_of_speech_ms", end.waited_ms)
+            running.milestones_ms.setdefault(milestones.END_OF_SPEECH, end.waited_ms)
             running.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
 
     # Attachments

@@ -115,6 +115,13 @@ class TextDelta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class FirstSpeechToken:
+    """The first token of the reply's sound is there. May be left out: it is for the stopwatch."""
+
+    response_id: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeechDelta:
     """More of the reply's sound, to be played right after what came before."""
@@ -133,6 +140,10 @@ class Usage:
     text_out: int = 0
     audio_out: int = 0
     image_in: int = 0
+
+    @property
+    def tokens_in(self) -> int:
+        return self.text_in + self.audio_in + self.image_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +230,17 @@ class AttachmentFailed:
 
 
 AttachmentOutput = AttachmentStarted | AttachmentProgress | MusicDelta | PictureDone | MusicDone | AttachmentFailed
-Output = TranscriptDelta | TranscriptDone | Perceived | TextDelta | SpeechDelta | AttachmentOutput | Finished | Failed
+Output = (
+    TranscriptDelta
+    | TranscriptDone
+    | Perceived
+    | TextDelta
+    | FirstSpeechToken
+    | SpeechDelta
+    | AttachmentOutput
+    | Finished
+    | Failed
+)
 
 
 class Responder(Protocol):

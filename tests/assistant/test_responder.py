@@ -32,6 +32,7 @@ from streaming.settings import SessionSettings
 from streaming.types import (
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
     Overheard,
     Request,
@@ -266,6 +267,12 @@ def test_milestones_are_passed_in_order(script: House) -> None:
     names = ["speech_tokens", "prefill", "first_token", "first_text", "first_speech_token", "first_chunk", "done"]
     assert list(last.milestones_ms) == names
     assert sorted(last.milestones_ms.values()) == list(last.milestones_ms.values())
+
+
+def test_the_first_speech_token_is_announced_once_between_the_words_and_the_sound(script: House) -> None:
+    kinds = [type(output) for output in script.ask(Turn("user", speech=utterance()))]
+    words_end, sound = len(kinds) - kinds[::-1].index(TextDelta), kinds.index(SpeechDelta)
+    assert kinds.count(FirstSpeechToken) == 1 and words_end <= kinds.index(FirstSpeechToken) < sound
 
 
 def test_sound_begins_before_the_speech_is_decoded(script: House) -> None:

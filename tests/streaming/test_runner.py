@@ -162,6 +162,29 @@ def test_a_turn_by_voice():
     run(test)
 
 
+def test_the_first_packet_counts_from_when_a_slow_peer_has_taken_it():
+    async def test() -> None:
+        talk = Talk(Peer(), FakeWorker())
+
+        async def script() -> None:
+            data = on_the_wire(utterance())
+            for at in range(0, len(data), 4800):
+                await talk.send(**append(data[at : at + 4800]))
+            talk.peer.gate.clear()
+            await asyncio.sleep(0.1)
+            talk.peer.gate.set()
+            latency = await talk.peer.until("response.latency.updated")
+            assert latency["stages"]["first_packet_ms"] > latency["stages"]["first_audio_ms"] + 90
+            await talk.send(type="response.latency.report", response_id=latency["response_id"], first_sound_ms=900)
+
+        await talk.run(script)
+        for milestone in ("end_of_speech", "first_packet", "first_sound"):
+            assert f'tertulia_milestone_seconds_count{{milestone="{milestone}"}} 1.0' in text_of(talk.metrics)
+        assert 'tertulia_prompt_tokens_total{kind="computed"}' in text_of(talk.metrics)
+
+    run(test)
+
+
 def test_the_end_of_the_peer_ends_everything():
     async def test() -> None:
         talk = Talk(Peer(), FakeWorker(hold=1))

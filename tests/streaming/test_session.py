@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streaming import milestones
 from streaming import session as session_module
 from streaming.actions import (
     CancelResponse,
@@ -17,6 +18,8 @@ from streaming.actions import (
     FlushAudio,
     PauseAudio,
     PlayAudio,
+    ReportMilestones,
+    ReportUsage,
     ResumeAudio,
     SendEvent,
     StartResponse,
@@ -29,12 +32,14 @@ from streaming.types import (
     SPEECH_RATE,
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
     Request,
     SpeechDelta,
     TextDelta,
     TranscriptDelta,
     TranscriptDone,
+    Usage,
 )
 from tests.streaming.fakes import Loudness, answer, append, on_the_wire, silence, tone, utterance
 
@@ -106,6 +111,10 @@ class Talk:
 
     def report(self, report: Started | Stopped | Played) -> list[Json]:
         self.session.receive_playout(report, self.now_ms)
+        return self._collect()
+
+    def leave(self, response_id: str) -> list[Json]:
+        self.session.receive_departure(response_id, self.now_ms)
         return self._collect()
 
     def tick(self, now_ms: float) -> list[Json]:
@@ -360,7 +369,7 @@ def test_speech_becomes_a_turn_in_the_order_of_the_protocol():
 def test_a_spoken_answer_in_the_order_of_the_protocol():
     talk = Talk()
     created = talk.speak(utterance())[-1]
-    messages = talk.output(*answer(talk.requests[0]))
+    messages = [*talk.output(*answer(talk.requests[0])), *talk.leave(talk.requests[0].response_id)]
     assert types(messages) == [
         "response.output_item.added",
         "conversation.item.added",
@@ -503,14 +512,74 @@ def test_the_latency_counts_from_the_end_of_speech():
     talk = Talk()
     talk.speak(utterance())
     waited = talk.now_ms
-    messages = talk.output(*answer(talk.requests[0]))
+    *before, sound, end = answer(talk.requests[0])
+    one = talk.requests[0].response_id
+    talk.output(*before[:-1], FirstSpeechToken(one), before[-1], sound)
+    talk.now_ms += 5
+    talk.leave(one)
+    messages = talk.output(end)
+    talk.now_ms += 5
+    assert talk.leave(one) == [], "the first packet counts"
     latency = first(messages, "response.latency.updated")
     assert types(messages)[-1] == "response.latency.updated"
     stages = latency["stages"]
+    assert list(stages) == list(milestones.NAMES[:-1]) and sorted(stages.values()) == list(stages.values())
     assert 480 <= stages["end_of_speech_ms"] <= 600
-    assert stages["end_of_speech_ms"] < stages["transcription_ms"] < stages["first_token_ms"] < stages["first_audio_ms"]
-    assert latency["total_ms"] == stages["first_audio_ms"] < waited
+    assert latency["total_ms"] == stages["first_packet_ms"] < waited
+    assert stages["first_packet_ms"] - stages["first_audio_ms"] == pytest.approx(15)
+    assert stages["first_audio_ms"] - stages["first_speech_token_ms"] == pytest.approx(10)
     assert 1000 <= latency["speech_end_ms"] <= 1200
+    assert talk.of(ReportMilestones) == [ReportMilestones(stages)]
+
+
+@pytest.mark.parametrize("paced", [False, True])
+def test_the_latency_of_a_quick_answer_waits_for_its_first_packet(paced):
+    talk = Talk(paced=paced)
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    assert "response.latency.updated" not in types(talk.output(*answer(talk.requests[0])))
+    talk.now_ms += 30
+    messages = talk.report(Started(one)) if paced else talk.leave(one)
+    stages = first(messages, "response.latency.updated")["stages"]
+    assert stages["first_packet_ms"] - stages["first_audio_ms"] >= 30
+    assert not (talk.report(Stopped(one)) if paced else talk.leave(one))[paced:], "it is told once"
+    assert len(talk.of(ReportMilestones)) == 1
+
+
+def test_an_answer_of_which_nothing_was_sent_has_no_latency_but_milestones():
+    talk = Talk(paced=True)
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    talk.output(*answer(talk.requests[0]))
+    item_id = first(talk.log, "response.output_item.added")["item"]["id"]
+    assert "response.latency.updated" not in types(talk.report(Played(one, item_id, 0)))
+    (report,) = talk.of(ReportMilestones)
+    assert list(report.milestones_ms)[-1] == "first_audio_ms"
+
+
+def test_the_client_reports_its_first_sound_once():
+    talk = Talk()
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    report = {"type": "response.latency.report", "response_id": one, "first_sound_ms": 812.5}
+    assert the_error(talk.send(report))["code"] == "response_not_found", "it has no latency yet"
+    talk.output(*answer(talk.requests[0]))
+    talk.leave(one)
+    assert talk.send(report) == []
+    assert talk.of(ReportMilestones)[-1] == ReportMilestones({"first_sound_ms": 812.5})
+    assert the_error(talk.send(report))["param"] == "response_id"
+    assert the_error(talk.send({**report, "first_sound_ms": -1}))["param"] == "first_sound_ms"
+
+
+def test_every_prompt_that_was_read_is_counted():
+    talk = Talk()
+    talk.say("hello")
+    talk.respond()
+    one = talk.requests[0].response_id
+    talk.send({"type": "response.cancel"})
+    talk.output(Finished(one, "cancelled", "", (), (), Usage(text_in=30, cached=20)))
+    talk.output(Finished("forgotten", "completed", "", (), (), Usage(text_in=7)))
+    assert [report.usage.tokens_in for report in talk.of(ReportUsage)] == [30, 7]
 
 
 def test_a_typed_question_has_no_latency_even_after_unanswered_speech():
@@ -1068,7 +1137,7 @@ def test_paced_sound_leaves_as_actions_and_not_in_events():
     one = talk.requests[0].response_id
     assert [(p.response_id, len(p.pcm)) for p in talk.of(PlayAudio)] == [(one, 4000), (one, 4000)]
     assert talk.of(FinishAudio) == [FinishAudio(one)]
-    (started,) = talk.report(Started(one))
+    started, _ = talk.report(Started(one))
     (stopped,) = talk.report(Stopped(one))
     assert (started["type"], started["response_id"]) == ("output_audio_buffer.started", one)
     assert (stopped["type"], stopped["response_id"]) == ("output_audio_buffer.stopped", one)
