@@ -32,6 +32,8 @@ LAYERS = [
     {"layers"},
     {"models"},
     {"vocabulary", "prompts", "conversation", "checkpoints", "tokenizers", "engine", "decoders"},
+    {"media"},
+    {"works"},
     {"responder"},
     {"__main__"},
 ]

@@ -1,0 +1,163 @@
+"""The models of pictures and music: eyes, a hand that draws, ears and a player for music.
+
+They are rarely used, and take seconds to load: each is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+import soxr
+import torch
+
+from assistant.checkpoints import CheckpointError
+from assistant.decoders.image import ImageDecoder
+from assistant.decoders.music import MusicDecoder
+from assistant.engine.grammar import IMAGE_TOKENS
+from assistant.tokenizers.image import ImageEyes, load_seed
+from assistant.tokenizers.music import MusicEars, load_encodec
+from assistant.vocabulary import MUSIC_CODEBOOKS, Modality, Vocabulary
+from configuration import Music as MusicSettings
+from configuration import Pictures as PictureSettings
+from streaming.types import MUSIC_RATE, Abilities, Kind
+
+if TYPE_CHECKING:
+    from transformers import EncodecModel
+
+Model = TypeVar("Model")
+
+
+class Lazy(Generic[Model]):
+    """A model that a thread of its own loads when it is first asked for, so that speech goes on meanwhile."""
+
+    def __init__(self, load: Callable[[], Model]) -> None:
+        self._load = load
+        self._thread: threading.Thread | None = None
+        self._loaded: list[Model] = []
+        self._fault: Exception | None = None
+
+    def start(self) -> None:
+        """Begin to load, if that has not begun yet."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
+            self._thread.start()
+
+    def ready(self, within_s: float = 0.0) -> bool:
+        """Whether `get` will not wait. Waits so long at most."""
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join(within_s)
+        return self._thread is not None and not self._thread.is_alive()
+
+    def get(self) -> Model:
+        """The model, waited for. Raises what loading it raised, every time."""
+        self.start()
+        assert self._thread is not None
+        self._thread.join()
+        if self._fault is not None:
+            raise self._fault
+        return self._loaded[0]
+
+    def _run(self) -> None:
+        try:
+            self._loaded.append(self._load())
+        except Exception as fault:
+            self._fault = fault
+
+
+class MediaModels:
+    """Owns the models of pictures and music that a model folder holds, each loaded when first asked for.
+
+    `takes` and `makes` say what there is. `see` and `hear` make segments of tokens; `hand` and `player` decode them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        parts: frozenset[str],
+        vocabulary: Vocabulary,
+        pictures: PictureSettings = PictureSettings(),  # noqa: B008 (frozen)
+        music: MusicSettings = MusicSettings(),  # noqa: B008
+        device: str = "cpu",
+    ) -> None:
+        """parts: which of assistant.checkpoints.PARTS the folder holds."""
+        self._folder, self._vocabulary, self._pictures, self._music = folder, vocabulary, pictures, music
+        self._device, self._dtype = device, torch.float32 if device == "cpu" else torch.float16
+        sees = "seed" in parts and vocabulary.image is not None
+        plays = "encodec" in parts and vocabulary.music is not None
+        self.takes: frozenset[Kind] = _kinds(image=sees, music=plays)
+        self.makes: frozenset[Kind] = _kinds(image=sees and "unclip" in parts, music=plays)
+        self.eyes = Lazy(self._load_eyes)
+        self.hand = Lazy(self._load_hand)
+        self.codec = Lazy(self._load_codec)
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(takes=self.takes, makes=self.makes)
+
+    def see(self, picture: np.ndarray) -> list[int]:
+        """RGB [H, W, 3] uint8 -> <soim>, its tokens, <eoim>."""
+        return _of(self._vocabulary.image).segment(self.eyes.get().look(picture))
+
+    def hear(self, pcm: np.ndarray, max_tokens: int) -> list[int]:
+        """[samples] float32 at MUSIC_RATE -> <somu>, the tokens of its beginning, <eomu>; max_tokens in all at most."""
+        ears = MusicEars(self.codec.get(), self._music.heard_s)
+        if ears.sample_rate != MUSIC_RATE:
+            pcm = soxr.resample(pcm, MUSIC_RATE, ears.sample_rate)
+        frames = max(1, (max_tokens - 2) // MUSIC_CODEBOOKS)
+        return _of(self._vocabulary.music).segment(ears.listen(pcm[: frames * ears.frame_samples]))
+
+    def player(self) -> MusicDecoder:
+        """Waits until the codec is loaded."""
+        settings = self._music
+        return MusicDecoder(
+            self.codec.get(),
+            first_chunk_frames=settings.first_chunk_frames,
+            max_chunk_frames=settings.max_chunk_frames,
+        )
+
+    def _load_eyes(self) -> ImageEyes:
+        folder = self._folder
+        seed = load_seed(folder / "seed.json", folder / "seed_quantizer.safetensors", folder / "eva_vit.safetensors")
+        known = len(_of(self._vocabulary.image).tokens)
+        if seed.codebook_size != known or seed.n_codes != IMAGE_TOKENS:
+            raise CheckpointError(
+                f"{folder / 'seed.json'}: {seed.n_codes} codes of {seed.codebook_size} a picture, but the vocabulary "
+                f"has {known} and a picture {IMAGE_TOKENS}: use the files of one release"
+            )
+        return ImageEyes(seed.to(self._device, self._dtype))
+
+    def _load_hand(self) -> ImageDecoder:
+        hand = ImageDecoder(
+            self.eyes.get().tokenizer,
+            self._folder / "unclip",
+            steps=self._pictures.steps,
+            guidance=self._pictures.guidance,
+            device=self._device,
+            dtype=self._dtype,
+        )
+        hand.load()
+        return hand
+
+    def _load_codec(self) -> EncodecModel:
+        codec = load_encodec(self._folder / "encodec").to(self._device)
+        known = len(_of(self._vocabulary.music).tokens)
+        if MUSIC_CODEBOOKS * codec.config.codebook_size != known:
+            raise CheckpointError(
+                f"{self._folder / 'encodec'}: {MUSIC_CODEBOOKS} codebooks of {codec.config.codebook_size}, but the "
+                f"vocabulary has {known} music tokens: use the files of one release"
+            )
+        return codec
+
+
+def _kinds(*, image: bool, music: bool) -> frozenset[Kind]:
+    present: list[tuple[Kind, bool]] = [("image", image), ("music", music)]
+    return frozenset(kind for kind, there in present if there)
+
+
+def _of(modality: Modality | None) -> Modality:
+    assert modality is not None, "what a vocabulary lacks is neither taken nor made"
+    return modality
