@@ -82,9 +82,11 @@ class MediaModels:
         pictures: PictureSettings = PictureSettings(),  # noqa: B008 (frozen)
         music: MusicSettings = MusicSettings(),  # noqa: B008
         device: str = "cpu",
+        seed: int = 0,
     ) -> None:
-        """parts: which of assistant.checkpoints.PARTS the folder holds."""
+        """parts: which of assistant.checkpoints.PARTS the folder holds. seed: of the noise that drawings begin with."""
         self._folder, self._vocabulary, self._pictures, self._music = folder, vocabulary, pictures, music
+        self._seed = seed
         self._device, self._dtype = device, torch.float32 if device == "cpu" else torch.float16
         sees = "seed" in parts and vocabulary.image is not None
         plays = "encodec" in parts and vocabulary.music is not None
@@ -136,6 +138,7 @@ class MediaModels:
             self._folder / "unclip",
             steps=self._pictures.steps,
             guidance=self._pictures.guidance,
+            seed=self._seed,
             device=self._device,
             dtype=self._dtype,
         )
@@ -143,7 +146,8 @@ class MediaModels:
         return hand
 
     def _load_codec(self) -> EncodecModel:
-        codec = load_encodec(self._folder / "encodec").to(self._device)
+        codec: EncodecModel = load_encodec(self._folder / "encodec")
+        codec.to(torch.device(self._device))  # type: ignore[arg-type]  # a decorator of transformers hides the type
         known = len(_of(self._vocabulary.music).tokens)
         if MUSIC_CODEBOOKS * codec.config.codebook_size != known:
             raise CheckpointError(

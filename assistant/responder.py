@@ -163,8 +163,10 @@ class AnyGPTResponder:
         self._outputs: list[Output] = []
 
     @classmethod
-    def from_configuration(cls, configuration: Configuration, seed: int | None = None) -> AnyGPTResponder:
-        """Load the models that the configuration names and warm them up.
+    def from_configuration(
+        cls, configuration: Configuration, seed: int | None = None, *, warm: bool = True
+    ) -> AnyGPTResponder:
+        """Load the models that the configuration names and warm them up, unless for a single task.
 
         Raises CheckpointError where the model folder is not whole.
         """
@@ -197,10 +199,19 @@ class AnyGPTResponder:
             SpeechEars(codec),
             mouth,
             configuration.generation,
-            MediaModels(model.path, parts.parts, vocabulary, configuration.pictures, configuration.music, model.device),
+            MediaModels(
+                model.path,
+                parts.parts,
+                vocabulary,
+                configuration.pictures,
+                configuration.music,
+                device=model.device,
+                seed=seed or 0,
+            ),
             seed=seed,
         )
-        responder.warm_up()
+        if warm:
+            responder.warm_up()
         return responder
 
     def warm_up(self) -> None:

@@ -141,7 +141,7 @@ def reply(
         answer = text(vocabulary, (*closings, *((other, None) for other in ends)), 1, max_text)
     if heard:
         answer = _heard(vocabulary, answer, max_transcript)
-    return _opened(opening, answer)
+    return opened(opening, answer)
 
 
 def behind_the_words(
@@ -166,7 +166,7 @@ def transcript(
     vocabulary: Vocabulary, *, opening: Sequence[int] = (), max_transcript: int | None = None
 ) -> GrammarState:
     """<-Ins-> transcript <-Res-> and no more."""
-    return _opened(opening, _heard(vocabulary, None, max_transcript))
+    return opened(opening, _heard(vocabulary, None, max_transcript))
 
 
 def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: int | None) -> Segment:
@@ -174,7 +174,8 @@ def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: in
     return mark(vocabulary.transcript_mark, words)
 
 
-def _opened(opening: Sequence[int], segment: Segment) -> GrammarState:
+def opened(opening: Sequence[int], segment: Segment) -> GrammarState:
+    """Tokens that have to come, then a segment."""
     for token in reversed(opening):
         segment = mark(token, segment)
     return GrammarState(segment)
