@@ -6,7 +6,8 @@ They are rarely used, and take seconds to load: each is loaded when it is first 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -23,10 +24,15 @@ from assistant.tokenizers.music import MusicEars, load_encodec
 from assistant.vocabulary import MUSIC_CODEBOOKS, Modality, Vocabulary
 from configuration import Music as MusicSettings
 from configuration import Pictures as PictureSettings
-from streaming.types import MUSIC_RATE, Abilities, Kind
+from streaming.types import MUSIC_RATE, Abilities, Kind, Turn
 
 if TYPE_CHECKING:
     from transformers import EncodecModel
+
+KNOWN = 64
+"""Pictures and pieces of music whose tokens are kept for requests that bring them again."""
+FORGET_SHARE = 2
+"""When pictures and music outgrow their room, half of it is made free at once: see without_old."""
 
 Model = TypeVar("Model")
 
@@ -71,7 +77,8 @@ class Lazy(Generic[Model]):
 class MediaModels:
     """Owns the models of pictures and music that a model folder holds, each loaded when first asked for.
 
-    `takes` and `makes` say what there is. `see` and `hear` make segments of tokens; `hand` and `player` decode them.
+    `takes` and `makes` say what there is. `segment` (or `see` and `hear`) makes tokens with their start and end marks;
+    `hand` and `player` decode them.
     """
 
     def __init__(
@@ -95,10 +102,53 @@ class MediaModels:
         self.eyes = Lazy(self._load_eyes)
         self.hand = Lazy(self._load_hand)
         self.codec = Lazy(self._load_codec)
+        self._known: OrderedDict[tuple[str, str], list[int]] = OrderedDict()  # by session and media_id
 
     @property
     def abilities(self) -> Abilities:
         return Abilities(takes=self.takes, makes=self.makes)
+
+    def segment(self, session_id: str, turn: Turn, max_tokens: int) -> list[int]:
+        """Tokens of what a turn shows or plays; none where there are no eyes or ears for it."""
+        key = (session_id, turn.media_id)
+        if turn.media_id and key in self._known:
+            return self._known[key]
+        segment: list[int] = []
+        if turn.image is not None and "image" in self.takes:
+            segment = self.see(turn.image)
+        elif turn.music is not None and "music" in self.takes:
+            segment = self.hear(turn.music, max_tokens)
+        if turn.media_id and segment:
+            self._known[key] = segment
+            while len(self._known) > KNOWN:
+                self._known.popitem(last=False)
+        return segment
+
+    def forget(self, session_id: str) -> None:
+        """The session has ended."""
+        for key in [key for key in self._known if key[0] == session_id]:
+            del self._known[key]
+
+    def is_segment(self, tokens: Sequence[int]) -> bool:
+        """Whether a turn's tokens are a picture or music, without words."""
+        return bool(tokens) and self._vocabulary.kind_begun(tokens[0]) in ("image", "music")
+
+    def without_old(self, turns: Sequence[Turn], max_tokens: int) -> list[Turn]:
+        """The turns without the oldest pictures and music, where all together have more than max_tokens.
+
+        What is shown now stays. Several go at once, so that the start of the prompt does not change every turn.
+        """
+        sizes = [len(turn.tokens) if self.is_segment(turn.tokens) else 0 for turn in turns]
+        block = max(1, max_tokens // FORGET_SHARE)
+        excess = -(-(sum(sizes) - max_tokens) // block) * block
+        answered = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
+        kept = []
+        for index, (turn, size) in enumerate(zip(turns, sizes, strict=True)):
+            if size and excess > 0 and index <= answered:
+                excess -= size
+            else:
+                kept.append(turn)
+        return kept
 
     def see(self, picture: np.ndarray) -> list[int]:
         """RGB [H, W, 3] uint8 -> <soim>, its tokens, <eoim>."""

@@ -45,7 +45,7 @@ TASKS = {
 
 ONE_SHOT = {
     "plain": {
-        "say": "say {text}",
+        "say": "can you say {text}",
         "draw": "draw {text}",
         "compose": "play {text}",
         "describe image": "what is this",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -64,8 +64,6 @@ FORGET_SHARE = 2
 prompt, which is then computed anew, so it should not happen every turn."""
 MEDIA_SHARE = 2
 """Pictures and music may take half of the context; the oldest are forgotten before any words are."""
-KNOWN_MEDIA = 64
-"""Pictures and pieces of music whose tokens are kept for requests that bring them again."""
 DARK = "(The camera sees nothing: it is dark.)"
 """What the model is told beside the words of a user whose camera is covered."""
 
@@ -148,7 +146,6 @@ class AnyGPTResponder:
         self.media = media or MediaModels(Path(), frozenset(), vocabulary)
         self.abilities = self.media.abilities
         self.works = Workshop(llm, vocabulary, self.media)
-        self._known_media: OrderedDict[tuple[str, str], list[int]] = OrderedDict()  # by session and media_id
         self.sampling: dict[Kind, Sampling] = {
             "text": _sampling(generation.text),
             "speech": _sampling(generation.speech),
@@ -287,8 +284,7 @@ class AnyGPTResponder:
             if sequence is not None:
                 self.engine.close(sequence)
             self.works.close_session(session_id)
-            for key in [key for key in self._known_media if key[0] == session_id]:
-                del self._known_media[key]
+            self.media.forget(session_id)
         self._closing.clear()
 
     def _start_next(self) -> None:
@@ -366,7 +362,7 @@ class AnyGPTResponder:
         read = self._read(response)
         if read and read[-1].role == "user":
             response.user_tokens, response.asked = read[-1].tokens, read[-1].text
-        turns = self._turn_tokens(self._without_old_media(read))
+        turns = self._turn_tokens(self.media.without_old(read, self._room // MEDIA_SHARE))
         self._passed(response, "speech_tokens")
         heard = words.speech.start in turns[-1]
         if request.transcript_only and not heard:
@@ -516,52 +512,15 @@ class AnyGPTResponder:
                 before = turns[index - 1] if index else Turn("assistant")
                 if turn.image is None and turn.music is None:
                     tokens = self._write(turn, before, asked, shown) if asked and turn.role == "user" else []
-                elif segment := self._segment(request.session_id, turn):
+                elif segment := self.media.segment(request.session_id, turn, self._room // MEDIA_SHARE):
                     tokens = segment
                     if words and turn.role == "user":
                         tokens = self.dialogue.with_shown(self._write(turn, before, asked, True), [segment])
                     if not asked or request.prepare_only:
                         self._outputs.append(Perceived(response.id, index, tuple(tokens)))
                 turns[index] = replace(turn, tokens=tuple(tokens), image=None, music=None)
-            shown = turn.role == "user" and self._is_media(turns[index].tokens)
+            shown = turn.role == "user" and self.media.is_segment(turns[index].tokens)
         return turns
-
-    def _segment(self, session_id: str, turn: Turn) -> list[int]:
-        """Tokens of a turn's picture or music; none where the model set has no eyes or ears for it."""
-        known = self._known_media.get((session_id, turn.media_id)) if turn.media_id else None
-        if known is not None:
-            return known
-        segment: list[int] = []
-        if turn.image is not None and "image" in self.media.takes:
-            segment = self.media.see(turn.image)
-        elif turn.music is not None and "music" in self.media.takes:
-            segment = self.media.hear(turn.music, self._room // MEDIA_SHARE)
-        if turn.media_id and segment:
-            self._known_media[session_id, turn.media_id] = segment
-            while len(self._known_media) > KNOWN_MEDIA:
-                self._known_media.popitem(last=False)
-        return segment
-
-    def _is_media(self, tokens: Sequence[int]) -> bool:
-        """Whether a turn is a picture or music, without words."""
-        return bool(tokens) and self.vocabulary.kind_begun(tokens[0]) in ("image", "music")
-
-    def _without_old_media(self, turns: list[Turn]) -> list[Turn]:
-        """The turns without the oldest pictures and music, where all together take too much of the context.
-
-        What is shown now stays. Several go at once, so that the start of the prompt does not change every turn.
-        """
-        most = self._room // MEDIA_SHARE
-        sizes = [len(turn.tokens) if self._is_media(turn.tokens) else 0 for turn in turns]
-        excess = -(-(sum(sizes) - most) // (most // FORGET_SHARE)) * (most // FORGET_SHARE)
-        answered = max((index for index, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
-        kept = []
-        for index, (turn, size) in enumerate(zip(turns, sizes, strict=True)):
-            if size and excess > 0 and index <= answered:
-                excess -= size
-            else:
-                kept.append(turn)
-        return kept
 
     def _turn_tokens(self, turns: Sequence[Turn]) -> list[list[int]]:
         """The turns as tokens, user's and assistant's by turns, the user's first and last.
@@ -586,7 +545,7 @@ class AnyGPTResponder:
                 shown.clear()
 
         for turn in turns:
-            media = self._is_media(turn.tokens)
+            media = self.media.is_segment(turn.tokens)
             if media and turn.role == "user":
                 shown.append(turn.tokens)
             elif media and written and before.role == "assistant" and not shown:
