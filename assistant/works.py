@@ -77,6 +77,7 @@ class Workshop:
         self._orders: dict[str, Order] = {}  # by the id of their sequence
         self._works: list[Work] = []
         self._outputs: list[AttachmentOutput] = []
+        self._ends = {modality.end for modality in (vocabulary.image, vocabulary.music) if modality is not None}
 
     @property
     def idle(self) -> bool:
@@ -85,8 +86,8 @@ class Workshop:
     def begin(
         self, sequence: Sequence, response_id: str, session_id: str, prompt: str, *, streamed: bool, music_frames: int
     ) -> None:
-        """A reply has just come to a start mark. It ends there; what it makes goes on in a fork."""
-        reply, mark = sequence.reply, sequence.generated[-1]
+        """A reply has come to a start mark, and perhaps a token further. It ends there; the rest comes from a fork."""
+        reply, said = sequence.reply, sequence.generated
         if reply is None:
             return  # the context is full
         twin = self._engine.fork(sequence, f"{response_id}/attachments")
@@ -96,23 +97,26 @@ class Workshop:
         self._engine.generate(twin, reply.state, reply.sampling, self._engine.config.max_context, seed)
         order = Order(twin, response_id, session_id, prompt, streamed, music_frames)
         self._orders[twin.id] = order
-        self._open(order, mark)
+        mark = max(
+            place for place, token in enumerate(said) if self._vocabulary.kind_begun(token) in ("image", "music")
+        )
+        for token in said[mark:]:
+            self.take(twin.id, token)
 
     def take(self, sequence_id: str, token: int) -> bool:
         """A token that the engine has chosen. False where it is of no work."""
         order = self._orders.get(sequence_id)
         if order is None:
             return False
-        image, music = self._vocabulary.image, self._vocabulary.music
-        if any(modality is not None and token == modality.start for modality in (image, music)):
-            if order.over:
-                self._drop(order)
-            else:
-                self._open(order, token)
-        elif order.work is not None:
-            order.work.tokens.append(token)
-            if any(modality is not None and token == modality.end for modality in (image, music)):
-                self._complete(order)
+        if self._vocabulary.kind_begun(token) is None:
+            if order.work is not None:
+                order.work.tokens.append(token)
+                if token in self._ends:
+                    self._complete(order)
+        elif order.over:
+            self._drop(order)
+        else:
+            self._open(order, token)
         return True
 
     def may_begin_more(self, response_id: str) -> bool:

@@ -130,9 +130,9 @@ def test_further_parts_must_be_whole_and_listed(folder, names, parts):
         (folder / name).write_text(name)
     with pytest.raises(CheckpointError, match="does not list"):
         load_model_set(folder)
-    manifest = (folder / MANIFEST).read_text()
+    manifest = (folder / "MANIFEST").read_text()
     sums = [f"{hashlib.sha256(name.encode()).hexdigest()}  {name}" for name in names]
-    (folder / MANIFEST).write_text("\n".join([manifest, *sums]))
+    (folder / "MANIFEST").write_text("\n".join([manifest, *sums]))
     assert load_model_set(folder).parts == parts
     (folder / names[-1]).unlink()
     with pytest.raises(CheckpointError, match="missing"):
