@@ -53,13 +53,12 @@ ONE_SHOT = {
     },
     "instruct": {
         "say": TASKS["Text-to-Speech"].replace("{caption}", "{text}"),
-        "draw": TASKS["Text-to-Image Generation"].replace("{caption}", "{text}"),
         "compose": TASKS["Text-to-Music"].replace("{caption}", "{text}"),
         "describe image": TASKS["Image-to-Text Caption"].removeprefix("{image} "),
         "describe music": TASKS["Music-to-Text"].removeprefix("{music} "),
     },
 }
-"""What the user says for a task, to a model that talks in everyday words and to the published chat model."""
+"""What the user says for a task, to a model that talks in everyday words and to the published chat model: one_shot."""
 
 BASE_INSTRUCTIONS = {
     "say": "Would you kindly read this text out loud so that I can hear it?",
@@ -141,6 +140,13 @@ def instruction_prompt(
             return TASKS[task].format(caption=instruction)
         case _:
             return instruction
+
+
+def one_shot(style: Literal["plain", "instruct"], verb: str, text: str) -> str:
+    """The user's message for a task; what he shows or plays stands before it."""
+    if style == "instruct" and verb == "draw":
+        return instruction_prompt("Text-to-Image Generation", text)
+    return ONE_SHOT[style][verb].format(text=text)
 
 
 def _seed_bench(question_type: int, instruction: str, images: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from assistant.checkpoints import part_files
 from assistant.engine import grammar
 from assistant.engine.engine import ContextTooLong
 from assistant.engine.grammar import GrammarState, Segment
-from assistant.prompts import BASE_INSTRUCTIONS, ONE_SHOT
+from assistant.prompts import BASE_INSTRUCTIONS, one_shot
 from assistant.responder import AnyGPTResponder
 from assistant.tokenizers.speech import at_speech_level
 from assistant.tokenizers.text import TextStream
@@ -185,8 +185,8 @@ class Tasks:
     def _asked(self, verb: str, text: str, segment: Sequence[int] = ()) -> list[int]:
         """The start of a dialogue in which the user asks for the task."""
         dialogue = self._responder.dialogue
-        message = ONE_SHOT[self._style][verb].format(text=text)
-        turn = dialogue.user_turn_tokens(text=message, shown=bool(segment))
+        assert self._style != "base", "a base model knows no dialogue"
+        turn = dialogue.user_turn_tokens(text=one_shot(self._style, verb, text), shown=bool(segment))
         return [*dialogue.system_tokens(), *(dialogue.with_shown(turn, [segment]) if segment else turn)]
 
     def _base(self, verb: str, content: str | Sequence[int]) -> list[int]:

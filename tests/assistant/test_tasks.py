@@ -15,7 +15,7 @@ from PIL import Image
 
 from assistant.__main__ import Progress, main
 from assistant.files import FileFault, kind_of, read_speech
-from assistant.prompts import BASE_INSTRUCTIONS, base_prompt, code_string
+from assistant.prompts import BASE_INSTRUCTIONS, base_prompt, code_string, one_shot
 from assistant.responder import AnyGPTResponder
 from assistant.tasks import Tasks, sentences_of
 from assistant.tokenizers.text import TextTokenizer
@@ -223,6 +223,13 @@ def test_what_is_said_is_the_text_given(able: Path, tmp_path: Path) -> None:
     assert sum(isinstance(output, Finished) for output in outputs) == 1
     pauses = [output for output in outputs if isinstance(output, SpeechDelta) and not output.pcm.any()]
     assert any(len(pause.pcm) == int(0.15 * SPEECH_RATE) for pause in pauses)
+
+
+def test_a_chat_model_is_asked_in_the_words_of_its_style() -> None:
+    assert one_shot("plain", "draw", "a red apple") == "draw a red apple"
+    assert one_shot("instruct", "draw", "a red apple") == "a red apple. Please generation an image."
+    assert one_shot("instruct", "compose", "{text}") == "{text} Please compose a piece of music from the given text."
+    assert one_shot("instruct", "describe image", "") == "Please describe the picture briefly."
 
 
 def test_a_text_is_said_sentence_by_sentence() -> None:
