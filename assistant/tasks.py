@@ -234,7 +234,7 @@ class Tasks:
                 for name, token in engine.step():
                     if works.take(name, token):
                         continue
-                    begun = words.kind_begun(token)
+                    begun = words.kind_begun(token) if sequence.finished is None else None  # it may end a text
                     if begun == "speech" and speech is None:
                         speech = mouth.open(voice or responder.voices[0])
                     elif begun is not None:
@@ -251,9 +251,10 @@ class Tasks:
                 yield from works.step(wait=sequence.finished is not None)
             if sequence.finished == "error":
                 raise sequence.error or RuntimeError("the engine failed")
-            while speech is not None and not speech.finished:
-                speech.ended = True
-                yield SpeechDelta(ID, mouth.speak(speech))
+            if speech is not None:
+                speech.end()
+                while speech.due:
+                    yield SpeechDelta(ID, mouth.speak(speech))
         except ContextTooLong:
             raise CannotDo("That is too long for the model: give it less at once.") from None
         finally:
