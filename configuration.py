@@ -53,6 +53,8 @@ class Model:
     name: Text = "nano"  # what clients see as the session's model
     directory: Text = "models/nano"  # relative to this repository
     template: Literal["MMGPT", "AnyGPT"] = "MMGPT"
+    style: Literal["plain", "instruct", "base"] = "plain"  # how one-shot tasks are put: in everyday words, as the
+    # published chat model was taught tasks, or in the base model's prompts
     device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the language model; int8: its weights
     threads: Annotated[int, Between(1, 256)] = 2
@@ -92,6 +94,23 @@ class Speech:
     soundstorm_steps: Annotated[int, Between(1, 64)] = 3
     first_chunk_frames: Annotated[int, Between(1, 500)] = 16
     max_chunk_frames: Annotated[int, Between(1, 500)] = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """How picture tokens become a drawing (unCLIP); the defaults are the published ones."""
+
+    steps: Annotated[int, Between(1, 1000)] = 20
+    guidance: Annotated[float, Between(0, 100)] = 10.0  # 1 or less: none, at half the work
+
+
+@dataclass(frozen=True, slots=True)
+class Music:
+    """How music becomes tokens, and music tokens sound, chunk by chunk (a frame is four tokens)."""
+
+    heard_s: Annotated[float, Between(0.1, 600)] = 5.0  # of a piece; the published base model hears 20 s
+    first_chunk_frames: Annotated[int, Between(1, 10_000)] = 25
+    max_chunk_frames: Annotated[int, Between(1, 10_000)] = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +189,8 @@ class Configuration:
     model: Model = Model()
     generation: Generation = Generation()
     speech: Speech = Speech()
+    pictures: Pictures = Pictures()
+    music: Music = Music()
     server: Server = Server()
     turns: Turns = Turns()
     camera: Camera = Camera()
@@ -179,6 +200,8 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.speech.first_chunk_frames > self.speech.max_chunk_frames:
             raise ConfigurationError("[speech] first_chunk_frames must not be more than max_chunk_frames")
+        if self.music.first_chunk_frames > self.music.max_chunk_frames:
+            raise ConfigurationError("[music] first_chunk_frames must not be more than max_chunk_frames")
         if self.model.dtype == "int8" and self.model.device != "cpu":
             raise ConfigurationError("[model] dtype int8 needs device 'cpu'")
 

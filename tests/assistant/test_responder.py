@@ -159,7 +159,7 @@ def house(folder: Path, dtype: str = "float32", **generation: object) -> House:
     configuration = parse(
         {
             "model": {"directory": str(folder), "threads": 1, "dtype": dtype, "context_tokens": CONTEXT},
-            "generation": {"text": text, "speech": speech | dict(generation.get("speech", {}))},  # type: ignore[call-overload]
+            "generation": generation | {"text": text, "speech": speech | dict(generation.get("speech", {}))},  # type: ignore[call-overload]
             "speech": {"soundstorm_steps": 1, "first_chunk_frames": FIRST_CHUNK, "max_chunk_frames": 16},
         }
     )

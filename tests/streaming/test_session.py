@@ -1216,7 +1216,8 @@ def test_the_answer_is_made_on_during_a_cough():
     talk.speak(tone(0.2))
     messages = talk.output(SpeechDelta(one, tone(0.5)), Finished(one, "completed", "one two three four", (), (7,)))
     assert first(messages, "response.done")["response"]["status"] == "completed"
-    assert [type(action) for action in talk.actions[:3]] == [PauseAudio, PlayAudio, FinishAudio]
+    sound = [type(action) for action in talk.actions if isinstance(action, PauseAudio | PlayAudio | FinishAudio)]
+    assert sound == [PauseAudio, PlayAudio, FinishAudio]
     assert types(talk.speak(silence(0.4))) == ["output_audio_buffer.resumed"]
 
 
