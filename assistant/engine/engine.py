@@ -16,11 +16,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from assistant.engine.forward import Forward
 from assistant.engine.grammar import GrammarState, Kind
 from assistant.engine.kv_cache import KVCache, OutOfPages, PageTable
 from assistant.engine.sampling import PUBLISHED, Sampling, choose, penalize
 from assistant.engine.scheduler import schedule
-from assistant.layers.attention import Span, paged_attention
+from assistant.layers.attention import Span
 from assistant.models.llama import Llama
 
 Finish = Literal["grammar", "length", "stopped", "error"]
@@ -86,8 +87,6 @@ class Engine:
 
     def __init__(self, model: Llama, config: EngineConfig) -> None:
         """The model is used as it is, on its device."""
-        weight = model.model.embed_tokens.weight
-        dtype = model.attention_dtype
         sizes = model.config
         self.model = model.eval()
         self.config = config
@@ -97,15 +96,12 @@ class Engine:
             sizes.head_dim,
             pages=config.pages,
             page_size=config.page_size,
-            dtype=dtype,
-            device=weight.device,
+            dtype=model.attention_dtype,
+            device=model.device,
         )
         self.tokens_computed = 0
         self.tokens_reused = 0
-        self._device = weight.device
-        cos, sin = model.rotary(torch.arange(config.max_context, device=weight.device))
-        self._cos, self._sin = cos.to(dtype), sin.to(dtype)
-        self._attention = paged_attention(self.cache.keys, self.cache.values, config.page_size)
+        self._forward = Forward(model, self.cache, config.max_context)
         self._sequences: dict[str, Sequence] = {}
         self._steps = 0
 
@@ -168,8 +164,8 @@ class Engine:
         sampling = {**PUBLISHED, **sampling}
         seen = None
         if any(settings.repetition_penalty != 1 for settings in sampling.values()):
-            seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool, device=self._device)
-            seen[torch.tensor(sequence.tokens + sequence.pending, device=self._device)] = True
+            seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool, device=self.model.device)
+            seen[torch.tensor(sequence.tokens + sequence.pending, device=self.model.device)] = True
         if not sequence.pending and sequence.last_hidden is None:
             last = sequence.tokens[-1]
             self._truncate(sequence, len(sequence.tokens) - 1)
@@ -235,7 +231,10 @@ class Engine:
     def _run(self, work: list[tuple[Sequence, int]]) -> None:
         """Compute pending tokens. Where a batch fails, each sequence is tried alone: only the faulty one ends."""
         try:
-            hidden = self._forward(work)
+            hidden = self._forward.hidden(
+                [token for sequence, count in work for token in sequence.pending[:count]],
+                [Span(sequence.table.pages, len(sequence.tokens), count) for sequence, count in work],
+            )
         except Exception as error:
             for sequence, _ in work:
                 self.cache.truncate(sequence.table, len(sequence.tokens))
@@ -255,20 +254,6 @@ class Engine:
             sequence.last_hidden = hidden[end - 1 : end]
             sequence.used_at = self._steps
             self.tokens_computed += count
-
-    def _forward(self, work: list[tuple[Sequence, int]]) -> Tensor:
-        """Hidden states [tokens of the batch, hidden_size]."""
-        tokens: list[int] = []
-        places: list[int] = []
-        spans = []
-        for sequence, count in work:
-            past = len(sequence.tokens)
-            tokens += sequence.pending[:count]
-            places += range(past, past + count)
-            spans.append(Span(sequence.table.pages, past, count))
-        indices = torch.tensor([tokens, places]).to(self._device, non_blocking=True)
-        rotary = (self._cos.index_select(0, indices[1]), self._sin.index_select(0, indices[1]))
-        return self.model.hidden(indices[0], rotary, self._attention.bind(spans))
 
     # postprocess
 

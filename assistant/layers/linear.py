@@ -1,4 +1,5 @@
-"""Linear layers for decoding on a CPU, where a step reads every weight once and a weight's size is its cost."""
+"""Linear layers whose weights are read in part, or in 8 bits: a step of decoding reads every weight once, and a
+weight's size is its cost."""
 
 from __future__ import annotations
 
@@ -7,9 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 FEW = 8
-"""Up to so many rows the int8 product is the faster one (AVX-512 with AMX: 3 times for one row; AVX2: 1.5 to 3)."""
-WIDE = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-"""What products of more rows are computed in. A processor without bfloat16 takes 7 times as long for it."""
+"""Up to so many rows the product with 8-bit weights is the faster one."""
 
 
 class Linear(nn.Linear):
@@ -23,28 +22,37 @@ class Linear(nn.Linear):
 
 
 class Int8Linear(nn.Module):
-    """A Linear whose weight is rounded to 8 bits, with a scale for each row. Computes in WIDE.
+    """A Linear whose weight is rounded to 8 bits, with a scale for each row. For inference.
 
-    For inference on the CPU. A batch [T, in] of at most FEW rows uses it, all others the weight in WIDE, kept too.
+    A batch [T, in] of at most FEW rows uses it, all others the weight in full, kept too, in the type that whole
+    products are quickest in. The result has the type of x.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).to(WIDE)
+        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).bfloat16()
         quantized = (weight / scales.float().unsqueeze(1)).round().clamp(-127, 127)
         self.quantized = quantized.to(torch.int8)  # [out, in]
         self.scales = scales  # [out]
-        self.weight = weight.to(WIDE)  # [out, in]
+        self.weight = weight.to(product_dtype(weight.device))  # [out, in]
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        x = x.to(WIDE)
         if x.dim() != 2 or x.shape[0] > FEW:
-            return F.linear(x, self.weight if rows is None else self.weight[rows])
+            weight = self.weight if rows is None else self.weight[rows]
+            return F.linear(x.to(weight.dtype), weight).to(x.dtype)
         quantized, scales = self.quantized, self.scales
         if rows is not None:
             quantized, scales = quantized[rows], scales[rows]
-        return torch._weight_int8pack_mm(x, quantized, scales)
+        return torch._weight_int8pack_mm(x.bfloat16(), quantized, scales).to(x.dtype)
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """What the device multiplies large matrices in most quickly. Without instructions for it, bfloat16 is emulated."""
+    if device.type != "cpu":
+        return torch.bfloat16
+    has = torch.cpu.get_capabilities()
+    return torch.bfloat16 if any(has.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else torch.float32
 
 
 def quantize(module: nn.Module) -> None:
