@@ -235,7 +235,7 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Any) -> None:
     parser.add_argument("--contexts", type=int, nargs="+", default=[200, 800])
     parser.add_argument("--tokens", type=int, default=120)
     parser.add_argument("--threads", type=int, default=1)

@@ -24,6 +24,9 @@ from assistant.engine.scheduler import schedule
 from assistant.layers.attention import Span
 from assistant.models.llama import Llama
 
+LEAST_SHARED = 16
+"""A prompt that begins as another session's does takes so many tokens or more from there; fewer are soon computed."""
+
 Finish = Literal["grammar", "length", "stopped", "error"]
 """Why a reply ended: it was complete, a limit was reached, `stop` was called, or a fault."""
 
@@ -127,6 +130,7 @@ class Engine:
     def set_prompt(self, sequence: Sequence, tokens: Seq[int]) -> int:
         """Make `tokens` what the sequence holds: keep the common start, forget the rest, queue what is new.
 
+        Where another sequence has more of the start (all begin with the system's line), it is taken from there.
         Returns how many need no computing. A reply in progress stops. ContextTooLong and ValueError (no such token)
         leave the sequence as it was.
         """
@@ -136,6 +140,7 @@ class Engine:
         if tokens and not 0 <= min(tokens) <= max(tokens) < self.model.config.vocab_size:
             raise ValueError(f"tokens must lie in 0..{self.model.config.vocab_size - 1}")
         self.stop(sequence)
+        self._share_start(sequence, tokens)
         kept = _common_length(sequence.tokens, tokens)
         self._truncate(sequence, kept)
         sequence.pending = tokens[kept:]
@@ -310,6 +315,21 @@ class Engine:
             raise ValueError(f"there is a sequence {sequence.id!r} already")
         self._sequences[sequence.id] = sequence
         return sequence
+
+    def _share_start(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Let the sequence hold the start of its prompt that another holds already, where that is more than its own."""
+        common, other = max(
+            ((_common_length(other.tokens, tokens), other) for other in self._sequences.values()),
+            key=lambda pair: pair[0],
+        )
+        if common - _common_length(sequence.tokens, tokens) < LEAST_SHARED:
+            return
+        try:
+            table = self.cache.start_of(other.table, common)
+        except OutOfPages:
+            return
+        self._truncate(sequence, 0)
+        sequence.table, sequence.tokens = table, tokens[:common]
 
     def _truncate(self, sequence: Sequence, length: int) -> None:
         if length < len(sequence.tokens):

@@ -43,7 +43,8 @@ class KVCache:
     ) -> None:
         self.page_size = page_size
         slots = pages * page_size
-        if torch.device(device).type == "cpu":
+        self._copies = torch.device(device).type == "cpu"
+        if self._copies:
             self._store = torch.empty(2, layers, kv_heads, slots, head_dim, dtype=dtype).transpose(2, 3)
         else:  # kernels read whole pages, and a NaN times a weight of 0 is a NaN
             self._store = torch.zeros(2, layers, slots, kv_heads, head_dim, dtype=dtype, device=device)
@@ -85,6 +86,21 @@ class KVCache:
         for page in table.pages:
             self._owners[page] += 1
         return PageTable(list(table.pages), table.length)
+
+    def start_of(self, table: PageTable, length: int) -> PageTable:
+        """A sequence that begins with the first `length` tokens of another. OutOfPages where there is no room for it.
+
+        A GPU shares the pages. The CPU copies them into a row: two rows would cost it more at each token.
+        """
+        if not self._copies:
+            twin = self.fork(table)
+            self.truncate(twin, length)
+            return twin
+        twin = PageTable()
+        self.extend(twin, length)
+        for source, target in zip(table.pages, twin.pages, strict=False):
+            self._copy(source, target)
+        return twin
 
     def free(self, table: PageTable) -> None:
         """Forget all tokens."""

@@ -79,6 +79,7 @@ class _Buffers:
         self.heads: list[tuple[Tensor, Tensor, Tensor]] = []  # q, k and v of each layer, [T, heads, head_dim]
         self.attended: list[Tensor] = []  # of each layer, [T, heads, head_dim]
         self._tables = (tables["cos"], tables["sin"])
+        self._bound: list[dict[str, Tensor]] = []  # bindings hold addresses, not tensors
         self._runs = []
         for place, graph in enumerate(blocks.graphs):
             names = [node.name for node in (*graph.get_inputs(), *graph.get_outputs())]
@@ -95,7 +96,7 @@ class _Buffers:
                 q, k = flows["qk"].view(tokens, -1, c.head_dim).tensor_split((c.num_attention_heads,), dim=1)
                 self.heads.append((q, k, flows["v"].view(tokens, -1, c.head_dim)))
             stream = flows.get("next_stream", stream)
-            self._kept = (*getattr(self, "_kept", ()), *flows.values())
+            self._bound.append(flows)
         self.final = flows["final"][0]
 
     def turn(self, cos: Tensor, sin: Tensor) -> None:
@@ -193,8 +194,11 @@ class _Graph:
 
     def serialize(self, inputs: list[str], outputs: list[str]) -> bytes:
         """The model, with float inputs and outputs of any shape."""
-        ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names] for names in (inputs, outputs)]
-        graph = helper.make_graph(self._nodes, "blocks", *ends, self._constants)
+
+        def floats(names: list[str]) -> list[onnx.ValueInfoProto]:
+            return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+
+        graph = helper.make_graph(self._nodes, "blocks", floats(inputs), floats(outputs), self._constants)
         return helper.make_model(graph, opset_imports=_OPSETS, ir_version=_IR_VERSION).SerializeToString()
 
 

@@ -10,8 +10,6 @@ import pytest
 import torch
 
 from assistant.engine.engine import Engine, EngineConfig
-from assistant.engine.grammar import GrammarState, Segment
-from assistant.engine.sampling import GREEDY
 from assistant.layers.attention import causal_attention
 from assistant.layers.linear import quantize
 from assistant.models.llama import Llama, LlamaConfig
@@ -40,7 +38,12 @@ def random_model(**changes: object) -> Llama:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"num_key_value_heads": 2}, {"num_key_value_heads": 1, "head_dim": 32}, {"hidden_size": 48, "rms_norm_eps": 0.1}],
+    [
+        {},
+        {"num_key_value_heads": 2},
+        {"num_key_value_heads": 1, "head_dim": 32},
+        {"hidden_size": 48, "rms_norm_eps": 0.1},
+    ],
     ids=["heads", "grouped", "own_head_dim", "ragged_blocks_and_eps"],
 )
 @torch.inference_mode()
@@ -77,34 +80,40 @@ def test_rounding_is_to_the_nearest_of_127_steps_in_each_block() -> None:
     assert not restored[:, BLOCK + 8 :].any() and not restored[2].any()
 
 
-def test_the_engine_decodes_8_bit_models_with_them_however_the_batch_is_made_up() -> None:
+@torch.inference_mode()
+def test_the_engine_takes_them_for_few_tokens_batched_or_alone() -> None:
     exact = random_model(num_key_value_heads=2)
     small = copy.deepcopy(exact)
     quantize(small)
-    replies, steps = [], []
-    for model, together in ((exact, True), (small, True), (small, False)):
-        engine = Engine(model, EngineConfig(pages=64, page_size=4, max_context=100, chunk_tokens=16))
-        names = [str(length) for length in (1, 5, 19)]
-        for name in names:
-            sequence = engine.open(name)
-            engine.set_prompt(sequence, [(7 * place) % 90 for place in range(int(name))])
-            engine.generate(sequence, GrammarState(Segment("text", (range(90),), ())), {"text": GREEDY}, 6)
-            while not together and not engine.idle:
-                engine.step()
-        if engine._forward._few is not None:
-            _count(engine._forward._few, steps)
+    together, alone = (Engine(small, EngineConfig(pages=64, page_size=4, max_context=100)) for _ in range(2))
+    steps = count_steps(together)
+    tokens = {name: [(7 * place + seed) % 90 for place in range(30)] for seed, name in enumerate("abc")}
+    for engine in (together, alone):
+        for start, name in enumerate(tokens):
+            engine.set_prompt(engine.open(name), tokens[name][: 12 + start])
         while not engine.idle:
             engine.step()
-        replies.append([engine._sequences[name].generated for name in names])
-    assert replies[0] == replies[1] == replies[2]
-    assert 3 in steps and max(steps) <= MOST_TOKENS
+    for length in range(15, 31):
+        for name in tokens:
+            together.set_prompt(together._sequences[name], tokens[name][:length])
+            alone.set_prompt(alone._sequences[name], tokens[name][:length])
+            alone.step()
+        together.step()
+        for name in tokens:
+            hidden = together._sequences[name].last_hidden
+            expected = exact.hidden(torch.tensor(tokens[name][:length]))[-1:]
+            assert (hidden - expected).norm() < 0.04 * expected.norm()
+            torch.testing.assert_close(hidden, alone._sequences[name].last_hidden, atol=0.02, rtol=0)
+    assert steps[0] == 3 + 2 + 1 and steps[1:] == [3] * 15  # the prompts before were too long for them
 
 
-def _count(blocks: Int8Blocks, steps: list[int]) -> None:
+def count_steps(engine: Engine) -> list[int]:
+    """How many tokens the blocks are given at each step from now on."""
+    blocks, steps = engine._forward._few, []
     hidden = blocks.hidden
+    blocks.hidden = lambda tokens, *rest: (steps.append(len(tokens)), hidden(tokens, *rest))[1]
+    return steps
 
-    def counted(tokens, rotary, attend):
-        steps.append(len(tokens))
-        return hidden(tokens, rotary, attend)
 
-    blocks.hidden = counted
+def test_a_model_in_full_precision_does_without_them() -> None:
+    assert Engine(random_model(), EngineConfig(pages=4, page_size=4, max_context=16))._forward._few is None
