@@ -174,8 +174,6 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.speech.first_chunk_frames > self.speech.max_chunk_frames:
             raise ConfigurationError("[speech] first_chunk_frames must not be more than max_chunk_frames")
-        if self.model.dtype == "int8" and self.model.device != "cpu":
-            raise ConfigurationError("[model] dtype int8 needs device 'cpu'")
 
 
 def load(path: str | Path) -> Configuration:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from streaming.types import Usage
-
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 
 
@@ -35,12 +33,6 @@ class Metrics:
             "From a request's arrival in the inference process to each milestone there",
             ["milestone"],
             buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._prompt_tokens = Counter(
-            "tertulia_prompt_tokens",
-            "Tokens of prompts: computed, or reused because the model held them already",
-            ["source"],
             registry=self._registry,
         )
         self._looks = Counter(
@@ -71,12 +63,6 @@ class Metrics:
             self._milestones.labels(name.removesuffix("_ms")).observe(milliseconds / 1000)
         for name, milliseconds in worker_milestones_ms.items():
             self._worker_milestones.labels(name).observe(milliseconds / 1000)
-
-    def prompted(self, usage: Usage) -> None:
-        """A response's prompt was read."""
-        prompt = usage.text_in + usage.audio_in + usage.image_in
-        self._prompt_tokens.labels("reused").inc(usage.cached)
-        self._prompt_tokens.labels("computed").inc(max(0, prompt - usage.cached))
 
     def looked(self, sight: str) -> None:
         """sight: "new", the only one that the model is shown, "unchanged" or "dark"."""

@@ -38,7 +38,7 @@ from streaming.metrics import Metrics
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
 from streaming.studio import FrameSource, Studio
-from streaming.types import Abilities, Finished, Output, Request
+from streaming.types import Abilities, Output, Request
 
 logger = logging.getLogger(__name__)
 
@@ -227,8 +227,6 @@ class SessionRunner:
     async def _respond(self, request: Request, outputs: AsyncIterator[Output]) -> None:
         try:
             async for output in outputs:
-                if isinstance(output, Finished):
-                    self._metrics.prompted(output.usage)
                 self.session.receive_output(output, self._now_ms())
                 self._perform()
                 await self._wait_for_room()

@@ -27,7 +27,8 @@ class Int8Linear(nn.Module):
     """A Linear whose weight is rounded to 8 bits, with a scale for each row. For inference.
 
     A batch [T, in] of at most FEW rows uses it, in bfloat16 everywhere: in float32 torch has no fast path for it. All
-    others use the weight in full, kept too, in WIDE. The result has the type of x.
+    others use the weight in full: on the CPU one that is kept in WIDE, on a GPU, where memory is what 8 bits save, one
+    that is made anew in bfloat16. The result has the type of x.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -37,7 +38,12 @@ class Int8Linear(nn.Module):
         quantized = (weight / scales.float().unsqueeze(1)).round().clamp(-127, 127)
         self.quantized = quantized.to(torch.int8)  # [out, in]
         self.scales = scales  # [out]
-        self.weight = weight.to(WIDE if weight.device.type == "cpu" else torch.bfloat16)  # [out, in]
+        self._kept = weight.to(WIDE) if weight.device.type == "cpu" else None
+
+    @property
+    def weight(self) -> Tensor:
+        """[out, in], in the type for products of many rows."""
+        return self.quantized * self.scales.unsqueeze(1) if self._kept is None else self._kept
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
         if x.dim() != 2 or x.shape[0] > FEW:
@@ -49,10 +55,12 @@ class Int8Linear(nn.Module):
         return torch._weight_int8pack_mm(x.bfloat16(), quantized, scales).to(x.dtype)
 
 
-def quantize(module: nn.Module) -> None:
-    """Replace every linear layer below `module` by its 8-bit form. The rest keeps its type: best float32."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, Int8Linear(child))
-        else:
-            quantize(child)
+def quantize(model: nn.Module) -> None:
+    """Replace every linear layer by its 8-bit form. The rest keeps its type on the CPU: best float32. On a GPU it
+    becomes bfloat16, as attention there wants it."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, Int8Linear(child))
+    if any(parameter.is_cuda for parameter in model.parameters()):
+        model.bfloat16()

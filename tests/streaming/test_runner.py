@@ -18,8 +18,8 @@ from streaming.playout import Played, Playout
 from streaming.runner import Allowance, PeerGone, SessionRunner
 from streaming.session import Session
 from streaming.settings import SessionSettings
-from streaming.types import SPEECH_RATE, Finished, Output, Request, SpeechDelta, TextDelta, Usage
-from tests.streaming.fakes import FakeWorker, Loudness, answer, append, on_the_wire, silence, tone, utterance
+from streaming.types import SPEECH_RATE, Request, SpeechDelta, TextDelta
+from tests.streaming.fakes import FakeWorker, Loudness, append, on_the_wire, silence, tone, utterance
 
 Json = dict[str, Any]
 
@@ -319,25 +319,3 @@ def test_an_allowance_lets_a_burst_through_and_then_the_rate():
     assert [allowance.take(100.0) for _ in range(5)] == pytest.approx([0, 0, 0, 0.1, 0.2])
     assert allowance.take(100.5) == 0, "half a second later the debt is paid"
     assert [allowance.take(200.0) for _ in range(4)] == pytest.approx([0, 0, 0, 0.1])
-
-
-def test_prompts_are_counted_by_what_had_to_be_computed():
-    def script_of(request: Request) -> list[Output]:
-        usage = Usage(text_in=30, audio_in=12, image_in=8, cached=45)
-        return [*answer(request)[:-1], Finished(request.response_id, "completed", "Hi!", (), (), usage)]
-
-    async def test() -> None:
-        talk = Talk(Peer(), FakeWorker(script_of))
-
-        async def script() -> None:
-            for _ in range(2):
-                await talk.ask()
-                await talk.peer.until("response.done")
-                talk.peer.events.clear()
-
-        await talk.run(script)
-        text = text_of(talk.metrics)
-        assert 'tertulia_prompt_tokens_total{source="reused"} 90.0' in text
-        assert 'tertulia_prompt_tokens_total{source="computed"} 10.0' in text
-
-    run(test)
