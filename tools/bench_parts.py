@@ -39,11 +39,11 @@ def works(config: Path) -> dict[str, Callable[[int], object]]:
         return codec.encode(0.1 * wav[:batch], n_q=1)
 
     def storm(frames: int) -> Callable[[int], object]:
-        semantic = torch.arange(frames).repeat(max(BATCHES), 1)
+        semantic = (torch.arange(frames) % codec.codebook_size).repeat(max(BATCHES), 1)
         return lambda batch: soundstorm.generate(semantic[:batch], prompt[:batch], steps)
 
     def decoder(frames: int) -> Callable[[int], object]:
-        codes = torch.arange(frames).repeat(codec.n_q, max(BATCHES), 1)
+        codes = (torch.arange(frames) % codec.codebook_size).repeat(codec.n_q, max(BATCHES), 1)
         return lambda batch: codec.decode(codes[:, :batch])
 
     found: dict[str, Callable[[int], object]] = {f"ears, {UTTERANCE_S:g} s": ears}

@@ -230,10 +230,13 @@ def test_a_new_session_takes_the_systems_line_from_another(model: Llama, copies:
     assert (engine.tokens_computed, engine.tokens_reused) == (25 + 2, 22)
     check_cache(engine, model, "second", system + [4, 5])
     check_cache(engine, model, "first", system + [1, 2, 3])
-    assert engine.set_prompt(second, system + [1, 2, 3]) == 25  # more of it lies with the other than with itself
-    check_cache(engine, model, "second", system + [1, 2, 3])
+    longer = system + prompt(20, seed=9)
+    engine.set_prompt(first, longer)
+    run(engine)
+    assert engine.set_prompt(second, longer + [6]) == 42  # more of it lies with the other than with itself
     engine.close(first)
-    check_cache(engine, model, "second", system + [1, 2, 3] + second.generated[:-1])
+    run(engine)
+    check_cache(engine, model, "second", longer + [6])
 
 
 def test_a_short_common_start_is_computed_again_and_a_full_pool_is_no_fault(model: Llama) -> None:
