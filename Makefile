@@ -11,7 +11,7 @@ PY := $(VENV)/bin/python
 INSTALL := $(PY) -m pip install --disable-pip-version-check --no-input --progress-bar off --constraint constraints.txt
 
 .DELETE_ON_ERROR:
-.PHONY: help install run test check latency soak browser
+.PHONY: help install run test check latency soak bench browser
 
 help:
 	@echo "make run      start the server on http://127.0.0.1:8080 (PORT=, CONFIG= change it)"
@@ -19,6 +19,7 @@ help:
 	@echo "make check    style, types and import directions"
 	@echo "make latency  how long a caller waits for the first sound (MANIFEST= names the questions)"
 	@echo "make soak     many calls over a lossy network, with a report (ARGS=--help lists what to ask of it)"
+	@echo "make bench    what a token, a chunk and a call cost, beside others (ARGS=--help lists the parts)"
 	@echo "make install  make .venv with all that these need"
 
 install: $(VENV)/installed-dev
@@ -43,6 +44,9 @@ latency: $(VENV)/installed-dev
 soak: $(VENV)/installed-dev
 	@echo "Calling a server with $(CONFIG), many times"
 	@$(PY) -m tools.soak --config $(CONFIG) --html artifacts/soak.html $(ARGS)
+
+bench: $(VENV)/installed-dev
+	@$(PY) -m tools.bench --config $(CONFIG) $(ARGS)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

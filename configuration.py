@@ -81,6 +81,7 @@ class Sampling:
 class Generation:
     """Sampling of each modality; the defaults are the published ones."""
 
+    transcript_beams: Annotated[int, Between(1, 16)] = 5  # what the user said: the likeliest of so many readings
     text: Sampling = Sampling()
     speech: Sampling = Sampling(repetition_penalty=1.05, max_tokens=1500)
     image: Sampling = Sampling(max_tokens=200)
@@ -202,8 +203,6 @@ class Configuration:
             raise ConfigurationError("[speech] first_chunk_frames must not be more than max_chunk_frames")
         if self.music.first_chunk_frames > self.music.max_chunk_frames:
             raise ConfigurationError("[music] first_chunk_frames must not be more than max_chunk_frames")
-        if self.model.dtype == "int8" and self.model.device != "cpu":
-            raise ConfigurationError("[model] dtype int8 needs device 'cpu'")
 
 
 def load(path: str | Path) -> Configuration:

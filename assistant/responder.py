@@ -163,6 +163,7 @@ class AnyGPTResponder:
         self.works = Workshop(llm, vocabulary, self.media)
         self.sampling: dict[Kind, Sampling] = {
             "text": _sampling(generation.text),
+            "transcript": replace(_sampling(generation.text), beams=generation.transcript_beams),
             "speech": _sampling(generation.speech),
             "image": _sampling(generation.image),
             "music": _sampling(generation.music),
@@ -202,7 +203,8 @@ class AnyGPTResponder:
             max_chunk_frames=configuration.speech.max_chunk_frames,
         )
         page_size = 64 if device.type == "cpu" else 256
-        pages = -(-model.context_tokens // page_size) * configuration.server.max_sessions
+        beams = configuration.generation.transcript_beams  # each needs a page of its own
+        pages = (-(-model.context_tokens // page_size) + beams) * configuration.server.max_sessions
         limits = EngineConfig(pages=pages, page_size=page_size, max_context=model.context_tokens)
         responder = cls(
             Engine(llama, limits),

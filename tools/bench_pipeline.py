@@ -1,6 +1,6 @@
 """Where the time goes from a question to its sound: the milestones of spoken answers, and each part's share.
 
-    python -m tools.bench_pipeline --config configs/nano.toml [--question QUESTION.wav] [--answers 20] [--json OUT]
+    python -m tools.bench pipeline [--config configs/nano.toml] [--question QUESTION.wav] [--answers 20] [--json OUT]
 
 Two measurements. *Answers*: a spoken question, one session, again and again; milestones since submit, p50 and p95.
 *Speech*: ten seconds of a reply, token by token and chunk by chunk; what each part takes for a second of sound, by the
@@ -10,10 +10,9 @@ clock and in processor time (which other programs on the machine hardly change).
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -142,19 +141,17 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, default=Path("configs/nano.toml"))
+def add_arguments(parser: Any) -> None:
     parser.add_argument("--question", type=Path, help="a sound file with a question (default: one the model says)")
     parser.add_argument("--answers", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0, help="of speech")
-    parser.add_argument("--json", type=Path, metavar="OUT")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     configuration = load(options.config)
     responder = AnyGPTResponder.from_configuration(configuration, seed=0)
     question = read_speech(options.question) if options.question else own_question(responder)
-    report = {
+    return {
         "model": configuration.model.name,
         "device": configuration.model.device,
         "machine": platform.processor() or platform.machine(),
@@ -162,18 +159,3 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "answers": measure_answers(responder, question, options.answers),
         "speech": measure_speech(responder, options.seconds),
     }
-    print(table(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    return report
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.bench_pipeline", description=__doc__.splitlines()[0])
-    add_arguments(parser)
-    run(parser.parse_args(arguments))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

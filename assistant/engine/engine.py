@@ -16,12 +16,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from assistant.engine.beam_search import Beam, grow
+from assistant.engine.forward import Forward
 from assistant.engine.grammar import GrammarState, Kind
 from assistant.engine.kv_cache import KVCache, OutOfPages, PageTable
 from assistant.engine.sampling import PUBLISHED, Sampling, choose, penalize
 from assistant.engine.scheduler import schedule
-from assistant.layers.attention import Span, paged_attention
+from assistant.layers.attention import Span
 from assistant.models.llama import Llama
+
+LEAST_SHARED = 16
+"""A prompt that begins as another session's does takes so many tokens or more from there; fewer are soon computed."""
 
 Finish = Literal["grammar", "length", "stopped", "error"]
 """Why a reply ended: it was complete, a limit was reached, `stop` was called, or a fault."""
@@ -81,6 +86,16 @@ class _Reply:
     max_tokens: int
     random: random.Random
     seen: Tensor | None  # [vocab_size] bool; kept only where a repetition penalty asks for it
+    search: _Search | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """A beam search for the reply's next tokens: its beams, a fork of the sequence with each, the best that ended."""
+
+    beams: list[Beam]
+    forks: list[Sequence]
+    ended: Beam | None = None
 
 
 class Engine:
@@ -88,8 +103,6 @@ class Engine:
 
     def __init__(self, model: Llama, config: EngineConfig) -> None:
         """The model is used as it is, on its device."""
-        weight = model.model.embed_tokens.weight
-        dtype = model.attention_dtype
         sizes = model.config
         self.model = model.eval()
         self.config = config
@@ -99,15 +112,12 @@ class Engine:
             sizes.head_dim,
             pages=config.pages,
             page_size=config.page_size,
-            dtype=dtype,
-            device=weight.device,
+            dtype=model.attention_dtype,
+            device=model.device,
         )
         self.tokens_computed = 0
         self.tokens_reused = 0
-        self._device = weight.device
-        cos, sin = model.rotary(torch.arange(config.max_context, device=weight.device))
-        self._cos, self._sin = cos.to(dtype), sin.to(dtype)
-        self._attention = paged_attention(self.cache.keys, self.cache.values, config.page_size)
+        self._forward = Forward(model, self.cache, config.max_context)
         self._sequences: dict[str, Sequence] = {}
         self._steps = 0
 
@@ -125,6 +135,7 @@ class Engine:
 
     def close(self, sequence: Sequence) -> None:
         """Give its pages back. The sequence is of no use afterwards."""
+        self._end_search(sequence)
         del self._sequences[sequence.id]
         self.cache.free(sequence.table)
         sequence.reply = None
@@ -133,6 +144,7 @@ class Engine:
     def set_prompt(self, sequence: Sequence, tokens: Seq[int]) -> int:
         """Make `tokens` what the sequence holds: keep the common start, forget the rest, queue what is new.
 
+        Where another sequence has more of the start (all begin with the system's line), it is taken from there.
         Returns how many need no computing. A reply in progress stops. ContextTooLong and ValueError (no such token)
         leave the sequence as it was.
         """
@@ -142,6 +154,7 @@ class Engine:
         if tokens and not 0 <= min(tokens) <= max(tokens) < self.model.config.vocab_size:
             raise ValueError(f"tokens must lie in 0..{self.model.config.vocab_size - 1}")
         self.stop(sequence)
+        self._share_start(sequence, tokens)
         kept = _common_length(sequence.tokens, tokens)
         self._truncate(sequence, kept)
         sequence.pending = tokens[kept:]
@@ -170,8 +183,8 @@ class Engine:
         sampling = {**PUBLISHED, **sampling}
         seen = None
         if any(settings.repetition_penalty != 1 for settings in sampling.values()):
-            seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool, device=self._device)
-            seen[torch.tensor(sequence.tokens + sequence.pending, device=self._device)] = True
+            seen = torch.zeros(self.model.config.vocab_size, dtype=torch.bool, device=self.model.device)
+            seen[torch.tensor(sequence.tokens + sequence.pending, device=self.model.device)] = True
         if not sequence.pending and sequence.last_hidden is None:
             last = sequence.tokens[-1]
             self._truncate(sequence, len(sequence.tokens) - 1)
@@ -199,7 +212,12 @@ class Engine:
         if work:
             self._run(work)
         ready = [(sequence, reply) for sequence, reply in self._replying() if not sequence.pending]
-        for sequence, reply, token in self._sample(ready):
+        searched = [(sequence, reply) for sequence, reply in ready if reply.sampling[reply.state.kind].beams > 1]
+        for sequence, reply in searched:
+            for token in self._search(sequence, reply):
+                self._say(sequence, reply, token, new_tokens)
+            self._say_forced(sequence, reply, new_tokens)
+        for sequence, reply, token in self._sample([pair for pair in ready if pair not in searched]):
             self._say(sequence, reply, token, new_tokens)
             self._say_forced(sequence, reply, new_tokens)
         return new_tokens
@@ -242,7 +260,10 @@ class Engine:
     def _run(self, work: list[tuple[Sequence, int]]) -> None:
         """Compute pending tokens. Where a batch fails, each sequence is tried alone: only the faulty one ends."""
         try:
-            hidden = self._forward(work)
+            hidden = self._forward.hidden(
+                [token for sequence, count in work for token in sequence.pending[:count]],
+                [Span(sequence.table.pages, len(sequence.tokens), count) for sequence, count in work],
+            )
         except Exception as error:
             for sequence, _ in work:
                 self.cache.truncate(sequence.table, len(sequence.tokens))
@@ -262,20 +283,6 @@ class Engine:
             sequence.last_hidden = hidden[end - 1 : end]
             sequence.used_at = self._steps
             self.tokens_computed += count
-
-    def _forward(self, work: list[tuple[Sequence, int]]) -> Tensor:
-        """Hidden states [tokens of the batch, hidden_size]."""
-        tokens: list[int] = []
-        places: list[int] = []
-        spans = []
-        for sequence, count in work:
-            past = len(sequence.tokens)
-            tokens += sequence.pending[:count]
-            places += range(past, past + count)
-            spans.append(Span(sequence.table.pages, past, count))
-        indices = torch.tensor([tokens, places]).to(self._device, non_blocking=True)
-        rotary = (self._cos.index_select(0, indices[1]), self._sin.index_select(0, indices[1]))
-        return self.model.hidden(indices[0], rotary, self._attention.bind(spans))
 
     # postprocess
 
@@ -297,6 +304,60 @@ class Engine:
                     self._fail(sequence, FloatingPointError("the model's output is not a number"))
                 else:
                     yield sequence, reply, _nth(allowed, choice)
+
+    def _search(self, sequence: Sequence, reply: _Reply) -> tuple[int, ...]:
+        """A token more for each beam. The tokens of the best, once no other can overtake it; until then none.
+
+        What the winner's fork holds is computed again for the sequence: a few tokens, in one go.
+        """
+        search, width = reply.search, reply.sampling[reply.state.kind].beams
+        if search is None:
+            search = reply.search = _Search([Beam((), 0.0, reply.state)], [self._fork_beam(sequence, sequence, 0)])
+        if any(fork.pending for fork in search.forks):
+            return ()
+        kept = [(b, f) for b, f in zip(search.beams, search.forks, strict=True) if f.last_hidden is not None]
+        if not kept and search.ended is None:
+            error = next((fork.error for fork in search.forks if fork.error is not None), None)
+            self._fail(sequence, error or RuntimeError("a beam search has lost its beams"))
+            return ()
+        best = search.ended
+        room = self.config.max_context - len(sequence.tokens)
+        if kept:
+            beams, forks = [beam for beam, _ in kept], [fork for _, fork in kept]
+            state = beams[0].state
+            assert state is not None
+            logits = self._logits(forks, state.allowed)
+            if logits.isnan().any():
+                self._fail(sequence, FloatingPointError("the model's output is not a number"))
+                return ()
+            grown = grow(beams, logits, width, search.ended)
+            best, full = grown.ended, len(beams[0].tokens) + 1 >= room
+            if not grown.decided and not full:
+                count = len(beams[0].tokens) * width + 1
+                children = [self._fork_beam(forks[p], sequence, count + n) for n, (p, _) in enumerate(grown.live)]
+                self._close_forks(search)
+                for child, (_, beam) in zip(children, grown.live, strict=True):
+                    child.pending = [beam.tokens[-1]]
+                reply.search = _Search([beam for _, beam in grown.live], children, grown.ended)
+                return ()
+            best = best or grown.live[0][1]
+        assert best is not None
+        self._end_search(sequence)
+        return best.tokens
+
+    def _fork_beam(self, parent: Sequence, sequence: Sequence, number: int) -> Sequence:
+        twin = self.fork(parent, f"{sequence.id}/beam {number}")
+        twin.background = sequence.background
+        return twin
+
+    def _close_forks(self, search: _Search) -> None:
+        for fork in search.forks:
+            self.close(fork)
+
+    def _end_search(self, sequence: Sequence) -> None:
+        if sequence.reply is not None and sequence.reply.search is not None:
+            search, sequence.reply.search = sequence.reply.search, None
+            self._close_forks(search)
 
     def _logits(self, sequences: list[Sequence], allowed: tuple[range, ...]) -> Tensor:
         """Scores [B, allowed tokens] float32 of what may follow each sequence."""
@@ -333,6 +394,21 @@ class Engine:
         self._sequences[sequence.id] = sequence
         return sequence
 
+    def _share_start(self, sequence: Sequence, tokens: list[int]) -> None:
+        """Let the sequence hold the start of its prompt that another holds already, where that is more than its own."""
+        common, other = max(
+            ((_common_length(other.tokens, tokens), other) for other in self._sequences.values()),
+            key=lambda pair: pair[0],
+        )
+        if common - _common_length(sequence.tokens, tokens) < LEAST_SHARED:
+            return
+        try:
+            table = self.cache.start_of(other.table, common)
+        except OutOfPages:
+            return
+        self._truncate(sequence, 0)
+        sequence.table, sequence.tokens = table, tokens[:common]
+
     def _truncate(self, sequence: Sequence, length: int) -> None:
         if length < len(sequence.tokens):
             self.cache.truncate(sequence.table, length)
@@ -340,6 +416,7 @@ class Engine:
             sequence.last_hidden = None
 
     def _finish(self, sequence: Sequence, reason: Finish) -> None:
+        self._end_search(sequence)
         sequence.finished = reason
         sequence.reply = None
         sequence.pending = []

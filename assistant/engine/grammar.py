@@ -12,7 +12,7 @@ from typing import Literal
 
 from assistant.vocabulary import MUSIC_CODEBOOKS, Modality, Vocabulary
 
-Kind = Literal["text", "speech", "image", "music"]
+Kind = Literal["text", "transcript", "speech", "image", "music"]
 
 IMAGE_TOKENS = 32
 """Tokens of one picture (SEED, arXiv 2310.01218)."""
@@ -82,10 +82,12 @@ def mark(token: int, following: Segment | None) -> Segment:
     return Segment("text", (), ((token, following),), maximum=0)
 
 
-def text(vocabulary: Vocabulary, closings: Closings, minimum: int = 0, maximum: int | None = None) -> Segment:
+def text(
+    vocabulary: Vocabulary, closings: Closings, minimum: int = 0, maximum: int | None = None, kind: Kind = "text"
+) -> Segment:
     """Ordinary pieces (none of <unk>, <s>, </s>) until one of the closings."""
     first = max(vocabulary.bos, vocabulary.eos, vocabulary.pad) + 1
-    return Segment("text", (vocabulary.text[first:],), closings, minimum, maximum)
+    return Segment(kind, (vocabulary.text[first:],), closings, minimum, maximum)
 
 
 def speech(vocabulary: Vocabulary, following: Segment | None, maximum: int | None = None) -> Segment:
@@ -170,7 +172,7 @@ def transcript(
 
 
 def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: int | None) -> Segment:
-    words = text(vocabulary, ((vocabulary.reply_mark, following),), 0, max_transcript)
+    words = text(vocabulary, ((vocabulary.reply_mark, following),), 0, max_transcript, kind="transcript")
     return mark(vocabulary.transcript_mark, words)
 
 

@@ -25,7 +25,10 @@ class PageTable:
 
 
 class KVCache:
-    """Owns the pool: `keys` and `values` [layers, slots, kv_heads, head_dim]. A page is `page_size` slots in a row."""
+    """Owns the pool: `keys` and `values` [layers, slots, kv_heads, head_dim]. A page is `page_size` slots in a row.
+
+    On the CPU they are views of a store that has each head's slots in a row: attention reads one head at a time.
+    """
 
     def __init__(
         self,
@@ -39,9 +42,12 @@ class KVCache:
         device: torch.device | str = "cpu",
     ) -> None:
         self.page_size = page_size
-        self._store = torch.empty(2, layers, pages * page_size, kv_heads, head_dim, dtype=dtype, device=device)
-        if self._store.is_cuda:  # kernels read whole pages, and a NaN times a weight of 0 is a NaN
-            self._store.zero_()
+        slots = pages * page_size
+        self._copies = torch.device(device).type == "cpu"
+        if self._copies:
+            self._store = torch.empty(2, layers, kv_heads, slots, head_dim, dtype=dtype).transpose(2, 3)
+        else:  # kernels read whole pages, and a NaN times a weight of 0 is a NaN
+            self._store = torch.zeros(2, layers, slots, kv_heads, head_dim, dtype=dtype, device=device)
         self.keys, self.values = self._store.unbind()
         self._owners = [0] * pages
         self.free_pages = pages
@@ -80,6 +86,21 @@ class KVCache:
         for page in table.pages:
             self._owners[page] += 1
         return PageTable(list(table.pages), table.length)
+
+    def start_of(self, table: PageTable, length: int) -> PageTable:
+        """A sequence that begins with the first `length` tokens of another. OutOfPages where there is no room for it.
+
+        A GPU shares the pages. The CPU copies them into a row: two rows would cost it more at each token.
+        """
+        if not self._copies:
+            twin = self.fork(table)
+            self.truncate(twin, length)
+            return twin
+        twin = PageTable()
+        self.extend(twin, length)
+        for source, target in zip(table.pages, twin.pages, strict=False):
+            self._copy(source, target)
+        return twin
 
     def free(self, table: PageTable) -> None:
         """Forget all tokens."""

@@ -18,16 +18,19 @@ from assistant.engine.grammar import Kind
 class Sampling:
     """How one kind of token is chosen. `temperature` 0 is greedy; `top_k` 0 keeps all.
 
-    `repetition_penalty` (CTRL, arXiv 1909.05858) weakens every token of the prompt and of the reply so far.
+    `repetition_penalty` (CTRL, arXiv 1909.05858) weakens every token of the prompt and of the reply so far. With
+    several `beams` nothing is drawn and nothing penalized: the likeliest of so many runs of tokens is searched.
     """
 
     temperature: float = 1.0
     top_k: int = 50
     top_p: float = 1.0
     repetition_penalty: float = 1.0
+    beams: int = 1
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+        wrong = self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1
+        if wrong or self.repetition_penalty <= 0 or self.beams < 1:
             raise ValueError(f"impossible {self}")
 
 
@@ -35,11 +38,13 @@ GREEDY = Sampling(temperature=0.0)
 
 PUBLISHED: Mapping[Kind, Sampling] = {
     "text": Sampling(),
+    "transcript": Sampling(beams=5),
     "speech": Sampling(repetition_penalty=1.05),
     "image": Sampling(),
     "music": Sampling(top_k=200, repetition_penalty=1.15),
 }
-"""The settings that come with AnyGPT. Text is sampled: its five beams would have to wait for the end of the reply."""
+"""The settings that come with AnyGPT. Replies are sampled: their five beams would have to wait for the end. What was
+heard is short and is needed whole."""
 
 
 def penalize(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

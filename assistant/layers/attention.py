@@ -163,17 +163,25 @@ class CudaPagedAttention:
     a multiple of 256.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, page_size: int) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, page_size: int, kernels: Sequence[Kernel] | None = None) -> None:
         self._keys, self._values = keys.unbind(), values.unbind()
         paged = (keys.shape[0], -1, page_size, *keys.shape[2:])
         self._paged_keys, self._paged_values = keys.view(paged).unbind(), values.view(paged).unbind()
         self._page_size = page_size
-        self._kernel = self._first_that_runs([_flash_attn_package, _torch_paged, _torch_gathered])
+        self._kernel = self._first_that_runs(kernels or [_flash_attn_package, _torch_paged, _torch_gathered])
+
+    @property
+    def shapes_are_fixed(self) -> bool:
+        """Whether the kernel's work depends on the shapes of a PagedBatch alone, as a CUDA graph needs it."""
+        return self._kernel is not _torch_gathered
 
     def bind(self, spans: Sequence[Span]) -> Attend:
         slots = torch.tensor([slot for span in spans for slot in slots_of(span, self._page_size)])
         slots = slots.to(self._keys[0].device, non_blocking=True)
-        batch = PagedBatch.of(spans, self._page_size, self._keys[0].device)
+        return self.over(slots, PagedBatch.of(spans, self._page_size, self._keys[0].device))
+
+    def over(self, slots: Tensor, batch: PagedBatch) -> Attend:
+        """The attention of a batch whose new tokens lie in `slots` [T]."""
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self._keys[layer].index_copy_(0, slots, k)

@@ -1,4 +1,5 @@
-"""Linear layers for decoding on a CPU, where a step reads every weight once and a weight's size is its cost."""
+"""Linear layers whose weights are read in part, or in 8 bits: a step of decoding reads every weight once, and a
+weight's size is its cost."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 FEW = 8
-"""Up to so many rows the int8 product is the faster one (AVX-512 with AMX: 3 times for one row; AVX2: 1.5 to 3)."""
+"""Up to so many rows the product with 8-bit weights is the faster one."""
 WIDE = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-"""What products of more rows are computed in. A processor without bfloat16 takes 7 times as long for it."""
+"""What products of more rows are computed in on a CPU. One without bfloat16 needs 7 times as long for it."""
 
 
 class Linear(nn.Linear):
@@ -23,34 +24,43 @@ class Linear(nn.Linear):
 
 
 class Int8Linear(nn.Module):
-    """A Linear whose weight is rounded to 8 bits, with a scale for each row. Computes in WIDE.
+    """A Linear whose weight is rounded to 8 bits, with a scale for each row. For inference.
 
-    For inference on the CPU. A batch [T, in] of at most FEW rows uses it, all others the weight in WIDE, kept too.
+    A batch [T, in] of at most FEW rows uses it, in bfloat16 everywhere: in float32 torch has no fast path for it. All
+    others use the weight in full: on the CPU one that is kept in WIDE, on a GPU, where memory is what 8 bits save, one
+    that is made anew in bfloat16. The result has the type of x.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach().float()
-        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).to(WIDE)
+        scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12).bfloat16()
         quantized = (weight / scales.float().unsqueeze(1)).round().clamp(-127, 127)
         self.quantized = quantized.to(torch.int8)  # [out, in]
         self.scales = scales  # [out]
-        self.weight = weight.to(WIDE)  # [out, in]
+        self._kept = weight.to(WIDE) if weight.device.type == "cpu" else None
+
+    @property
+    def weight(self) -> Tensor:
+        """[out, in], in the type for products of many rows."""
+        return self.quantized * self.scales.unsqueeze(1) if self._kept is None else self._kept
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        x = x.to(WIDE)
         if x.dim() != 2 or x.shape[0] > FEW:
-            return F.linear(x, self.weight if rows is None else self.weight[rows])
+            weight = self.weight if rows is None else self.weight[rows]
+            return F.linear(x.to(weight.dtype), weight).to(x.dtype)
         quantized, scales = self.quantized, self.scales
         if rows is not None:
             quantized, scales = quantized[rows], scales[rows]
-        return torch._weight_int8pack_mm(x, quantized, scales)
+        return torch._weight_int8pack_mm(x.bfloat16(), quantized, scales).to(x.dtype)
 
 
-def quantize(module: nn.Module) -> None:
-    """Replace every linear layer below `module` by its 8-bit form. The rest keeps its type: best float32."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, Int8Linear(child))
-        else:
-            quantize(child)
+def quantize(model: nn.Module) -> None:
+    """Replace every linear layer by its 8-bit form. The rest keeps its type on the CPU: best float32. On a GPU it
+    becomes bfloat16, as attention there wants it."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, Int8Linear(child))
+    if any(parameter.is_cuda for parameter in model.parameters()):
+        model.bfloat16()

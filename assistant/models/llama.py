@@ -195,11 +195,13 @@ class Llama(nn.Module):
         return self.model.norm(x)
 
     @property
+    def device(self) -> torch.device:
+        return self.model.embed_tokens.weight.device
+
+    @property
     def attention_dtype(self) -> torch.dtype:
-        """Of the keys and values."""
-        block = self.model.layers[0]
-        assert isinstance(block, Block)
-        return block.self_attn.qkv_proj.weight.dtype
+        """Of the keys and values, and of all that flows between the layers."""
+        return self.model.embed_tokens.weight.dtype
 
     def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Tables [T, 1, head_dim] float32 that rotate heads [..., T, heads, head_dim] at positions [T]."""

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tools.bench_pipeline import main
+from tools.bench import main
 
 
 def test_the_report_names_every_part(tmp_path: Path, tiny_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.json"
-    assert main(["--config", str(tiny_config), "--answers", "2", "--seconds", "1.0", "--json", str(out)]) == 0
-    report = json.loads(out.read_text("utf-8"))
+    short = ["--answers", "2", "--seconds", "1.0", "--json", str(out)]
+    assert main(["pipeline", "--config", str(tiny_config), *short]) == 0
+    report = json.loads(out.read_text("utf-8"))["pipeline"]
     assert report["answers"]["milestones_ms"].keys() >= {"speech_tokens", "first_chunk", "done"}
     speech = report["speech"]
     assert speech["chunks"] == 4  # 50 frames: 6, 12, 16 and 16

@@ -231,6 +231,40 @@ def test_a_forks_pending_tokens_come_along(model: Llama) -> None:
     check_cache(engine, model, "twin", prompt(20))
 
 
+@pytest.mark.parametrize("copies", [True, False], ids=["as_on_the_cpu", "as_on_a_gpu"])
+def test_a_new_session_takes_the_systems_line_from_another(model: Llama, copies: bool) -> None:
+    engine = make(model)
+    engine.cache._copies = copies
+    system = prompt(22)
+    first, second = engine.open("first"), engine.open("second")
+    engine.set_prompt(first, system + [1, 2, 3])
+    run(engine)
+    assert engine.set_prompt(second, system + [4, 5]) == 22
+    run(engine)
+    assert (engine.tokens_computed, engine.tokens_reused) == (25 + 2, 22)
+    check_cache(engine, model, "second", system + [4, 5])
+    check_cache(engine, model, "first", system + [1, 2, 3])
+    longer = system + prompt(20, seed=9)
+    engine.set_prompt(first, longer)
+    run(engine)
+    assert engine.set_prompt(second, longer + [6]) == 42  # more of it lies with the other than with itself
+    engine.close(first)
+    run(engine)
+    check_cache(engine, model, "second", longer + [6])
+
+
+def test_a_short_common_start_is_computed_again_and_a_full_pool_is_no_fault(model: Llama) -> None:
+    engine = make(model, pages=8)
+    engine.set_prompt(engine.open("first"), prompt(20))
+    run(engine)
+    short = engine.open("short")
+    assert engine.set_prompt(short, prompt(15) + [prompt(16)[15] ^ 1]) == 0
+    engine.close(short)
+    assert engine.set_prompt(engine.open("second"), prompt(20) + [7]) == 0  # five pages are taken, three are left
+    run(engine)
+    check_cache(engine, model, "second", prompt(20) + [7])
+
+
 def test_scattered_pages_give_the_same_reply(model: Llama) -> None:
     engine = make(model, pages=24, page_size=2)
     sequences = [engine.open(name) for name in "abc"]

@@ -42,9 +42,9 @@ def test_a_spoken_turn_is_transcript_text_speech(vocabulary: Vocabulary) -> None
     state = reply(v, heard=True, speak=True)
     assert state.forced == v.transcript_mark
     state = after(state, v.transcript_mark)
-    assert allowed(state) == pieces(v) | {v.reply_mark} and state.kind == "text"
+    assert allowed(state) == pieces(v) | {v.reply_mark} and state.kind == "transcript"
     state = after(state, 5, 6, v.reply_mark)
-    assert allowed(state) == pieces(v)  # a reply says something
+    assert allowed(state) == pieces(v) and state.kind == "text"  # a reply says something
     state = after(state, 7)
     assert allowed(state) == pieces(v) | {v.speech.start}
     state = after(state, v.speech.start)

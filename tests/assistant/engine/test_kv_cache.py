@@ -98,3 +98,34 @@ def test_a_full_pool_says_so() -> None:
     cache.extend(table, 2)
     with pytest.raises(AssertionError):
         cache.truncate(table, 13)
+
+
+@pytest.mark.parametrize("copies", [True, False], ids=["as_on_the_cpu", "as_on_a_gpu"])
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 8, 10])
+def test_the_start_of_a_sequence_serves_another(length: int, copies: bool) -> None:
+    cache = make()
+    cache._copies = copies
+    first = PageTable()
+    write(cache, first, [float(i) for i in range(10)])
+    free = cache.free_pages
+    second = cache.start_of(first, length)
+    assert free - cache.free_pages == (-(-length // 4) if copies else 0)
+    write(cache, second, [100.0, 101.0])
+    write(cache, first, [10.0])
+    assert read(cache, second) == [*map(float, range(length)), 100.0, 101.0]
+    assert read(cache, first) == [float(i) for i in range(11)]
+    if copies:
+        assert second.pages == list(range(second.pages[0], second.pages[0] + len(second.pages)))
+    cache.free(first)
+    assert read(cache, second) == [*map(float, range(length)), 100.0, 101.0]
+    cache.free(second)
+    assert cache.free_pages == cache.pages
+
+
+def test_a_copied_start_that_has_no_room_changes_nothing() -> None:
+    cache = make(pages=4)
+    table = PageTable()
+    write(cache, table, [float(i) for i in range(12)])
+    with pytest.raises(OutOfPages):
+        cache.start_of(table, 8)
+    assert cache.free_pages == 1 and read(cache, table) == [float(i) for i in range(12)]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from assistant.layers.linear import FEW, WIDE, Int8Linear, Linear, quantize
+from assistant.layers.linear import FEW, Int8Linear, Linear, quantize
 from assistant.models.llama import Llama
 
 
@@ -21,8 +21,27 @@ def test_eight_bits_are_close_whatever_the_batch(linear: Linear, count: int, row
     x = torch.randn(count, 64, generator=torch.Generator().manual_seed(2))
     expected = linear(x, rows)
     got = Int8Linear(linear)(x, rows)
-    assert got.dtype == WIDE and got.shape == expected.shape
+    assert got.dtype == torch.float32 and got.shape == expected.shape
     assert (got.float() - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("count", [1, FEW, FEW + 1])
+def test_eight_bits_on_a_gpu_are_close_and_keep_no_other_copy(linear: Linear, count: int) -> None:
+    x = torch.randn(count, 64, generator=torch.Generator().manual_seed(2))
+    small = Int8Linear(linear.cuda())
+    assert small._kept is None
+    got, expected = small(x.cuda().bfloat16()), linear(x.cuda())
+    assert got.dtype == torch.bfloat16 and (got.float() - expected).norm() < 0.02 * expected.norm()
+
+
+def test_a_weight_that_is_not_kept_is_made_anew(linear: Linear) -> None:
+    small = Int8Linear(linear)
+    small._kept = None  # as on a GPU
+    x = torch.randn(FEW + 1, 64, generator=torch.Generator().manual_seed(2))
+    assert small.weight.dtype == torch.bfloat16
+    assert (small(x) - linear(x)).norm() < 0.02 * linear(x).norm()
 
 
 def test_rounding_is_to_the_nearest_of_127_steps(linear: Linear) -> None:
@@ -46,7 +65,7 @@ def test_a_quantized_model_follows_the_exact_one() -> None:
     small = copy.deepcopy(exact)
     quantize(small)
     assert not any(isinstance(module, torch.nn.Linear) for module in small.modules())
-    assert small.attention_dtype == WIDE
+    assert small.attention_dtype == torch.float32
     for count in (1, 5, 30):
         tokens = torch.arange(count)
         hidden, expected = small.hidden(tokens), exact.hidden(tokens)

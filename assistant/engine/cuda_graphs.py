@@ -1,0 +1,92 @@
+"""Steps of decoding as CUDA graphs: at one token a sequence, launching kernels one by one costs more than running them.
+
+A graph is captured for each of a few batch sizes, over buffers that stay; smaller batches are filled up by repeating
+their first row, which then writes the same keys and values to the same place twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from assistant.layers.attention import CudaPagedAttention, PagedBatch, Span
+from assistant.models.llama import Llama
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True, eq=False)
+class _Captured:
+    graph: torch.cuda.CUDAGraph
+    rows: Tensor  # what it reads
+    states: Tensor  # what it writes
+
+
+class DecodeGraphs:
+    """Owns the graphs of one model over one cache; each is captured when it is first needed."""
+
+    def __init__(
+        self, model: Llama, attention: CudaPagedAttention, rotary: tuple[Tensor, Tensor], page_size: int
+    ) -> None:
+        """rotary: tables of all positions that a sequence may have."""
+        self._model, self._attention, self._page_size = model, attention, page_size
+        self._cos, self._sin = rotary
+        self._max_context = len(self._cos)
+        self._captured: dict[int, _Captured] = {}
+
+    def take(self, spans: Sequence[Span]) -> bool:
+        """Whether they are a step of decoding: one new token each, and not too many."""
+        return len(spans) <= BATCH_SIZES[-1] and all(span.new == 1 for span in spans)
+
+    def hidden(self, tokens: Sequence[int], spans: Sequence[Span]) -> Tensor:
+        """States [B, hidden_size] of one new token [B] of each span."""
+        size = next(size for size in BATCH_SIZES if size >= len(spans))
+        rows = self.rows(tokens, spans, size)
+        if size not in self._captured:
+            self._captured[size] = self._capture(rows.to(self._model.device))
+        captured = self._captured[size]
+        captured.rows.copy_(rows)
+        captured.graph.replay()
+        return captured.states[: len(spans)].clone()
+
+    def rows(self, tokens: Sequence[int], spans: Sequence[Span], size: int) -> Tensor:
+        """All that a step reads, [size, 2 + pages of the longest context] int64: token, position, pages."""
+        pages = -(-self._max_context // self._page_size)
+        rows = [
+            [token, span.past, *span.pages, *[0] * (pages - len(span.pages))]
+            for token, span in zip(tokens, spans, strict=True)
+        ]
+        return torch.tensor(rows + rows[:1] * (size - len(rows)))
+
+    def step(self, rows: Tensor) -> Tensor:
+        """States of `rows`, by operations on tensors of fixed shapes alone."""
+        tokens, places, table = rows[:, 0], rows[:, 1], rows[:, 2:]
+        page = table.gather(1, (places // self._page_size).unsqueeze(1)).squeeze(1)
+        lengths = places + 1
+        batch = PagedBatch(
+            self._page_size,
+            q_starts=torch.arange(len(rows) + 1, dtype=torch.int32, device=rows.device),
+            k_starts=F.pad(lengths.cumsum(0), (1, 0)).int(),
+            lengths=lengths.int(),
+            table=table.int(),
+            longest_q=1,
+            longest_k=self._max_context,
+        )
+        attend = self._attention.over(page * self._page_size + places % self._page_size, batch)
+        return self._model.hidden(tokens, (self._cos[places], self._sin[places]), attend)
+
+    def _capture(self, rows: Tensor) -> _Captured:
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # kernels set themselves up when they first run, which cannot be captured
+            for _ in range(2):
+                self.step(rows)
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            states = self.step(rows)
+        return _Captured(graph, rows, states)
