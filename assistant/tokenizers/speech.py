@@ -1,8 +1,8 @@
 """The ears: what the user said, as semantic tokens (layer 0 of the SpeechTokenizer), and what he is saying.
 
 The encoder is not causal and the level is that of the whole utterance, so what is heard of an utterance that goes on is
-provisional. It is encoded from its start each time that more of it is known: nano's tokens then agree with the final ones
-in 98 of 100 cases and 70 % of an utterance stands when it is over. With two seconds of the past it would be 18 %.
+provisional. It is encoded from its start each time that more of it is known: of nano's tokens 98 in 100 then agree with
+the final ones, and 70 % of an utterance stands when it is over. With two seconds of the past it would be 18 %.
 """
 
 from __future__ import annotations
