@@ -1,8 +1,8 @@
 """The ears: what the user said, as semantic tokens (layer 0 of the SpeechTokenizer), and what he is saying.
 
 The encoder is not causal and the level is that of the whole utterance, so what is heard of an utterance that goes on is
-provisional. It is encoded from its start each time that more of it is known: of tokens heard with less of the past, or
-at another level, so many differ in the end that little of what was read ahead would stand (docs/log.md).
+provisional. It is encoded from its start each time that more of it is known: of nano's tokens 98 in 100 then agree with
+the final ones, and 70 % of an utterance stands when it is over. With two seconds of the past it would be 18 %.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def at_speech_level(pcm: np.ndarray) -> np.ndarray:
 
 
 LOOKAHEAD = 10
-"""Frames behind a token that must be known before it is worth reading ahead; 95 of 100 tokens then stay as they are."""
+"""Frames behind a token that must be known before it is worth reading ahead. Of nano's newest ten half still change."""
 
 
 @dataclass(frozen=True, eq=False)
