@@ -26,8 +26,11 @@ _ACTIVE_SHARE = 0.6  # of the second, in which the loudspeaker must have played,
 _BURSTS, _BURSTS_SHARE = 2, 0.25  # so often, after pauses: no speaker falls in with both by chance
 _ALIKE = 0.9  # correlation of the logarithms
 _MARGIN = 4.0  # 6 dB: a room's echo is no exact copy
+_SMALL = 1e-12
+_FLAT = 0.3  # a microphone that hears always the same follows nobody
 _REVERBERATION = 128 // STEP_MS
 _FORGETTING = 0.97  # of the gain, with each window that is far weaker than an echo would be
+_WINDOW_OF_LAG = np.arange(_LAGS, 0, -1)[:, None] + _STEPS * np.arange(_WINDOWS)[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class EchoGuard:
         probability, power = self._probability(window), float(np.square(window).mean())
         self._powers.append(power)
         played = self._loudspeaker.heard(self._time_ms(), _STEPS * _WINDOWS + _LAGS)
+        if not played.any():
+            return probability
         if power > _FLOOR and (self.path is None or power > _MARGIN * self._loudest_echo(played)):
             self.path = learned(np.array(self._powers), played) or self.path
         if self.path is None:
@@ -69,33 +74,34 @@ class EchoGuard:
         assert self.path is not None
         end = len(played) - self.path.lag
         recent = played[max(0, end - _STEPS - _REVERBERATION) : min(len(played), end + _STEPS)]
-        means = np.convolve(recent, np.full(_STEPS, 1 / _STEPS), "valid")
-        return self.path.gain * float(means.max())
+        return self.path.gain * float(_levels(recent).max())
 
 
 def learned(powers: np.ndarray, played: np.ndarray) -> Path | None:
     """The path that makes [_WINDOWS] mean squares of the microphone of [_STEPS * _WINDOWS + _LAGS] of the loudspeaker;
     None if they have nothing to do with each other. The newest are last."""
     heard = np.log(powers + _FLOOR)
-    if heard.std() < 0.3:
+    if heard.std() < _FLAT:
         return None
-    best, found = _ALIKE, None
-    for lag in range(_LAGS):
-        shifted = played[_LAGS - lag : len(played) - lag].reshape(_WINDOWS, _STEPS).mean(axis=1)
-        active = shifted > _FLOOR
-        bursts = np.count_nonzero(active[1:] & ~active[:-1]) + int(active[0])
-        if active.mean() < (_BURSTS_SHARE if bursts >= _BURSTS else _ACTIVE_SHARE):
-            continue
-        sent = np.log(shifted + _FLOOR)
-        alike = _correlation(heard, sent)
-        if alike > best:
-            loud = shifted > np.median(shifted[active])
-            gain = float(np.exp(np.median(np.log(powers[loud] + 1e-12) - np.log(shifted[loud]))))
-            best, found = alike, Path(lag, gain)
-    return found
+    sent = _levels(played)[_WINDOW_OF_LAG]  # [_LAGS, _WINDOWS]
+    active = sent > _FLOOR
+    bursts = np.count_nonzero(active[:, 1:] & ~active[:, :-1], axis=1) + active[:, 0]
+    enough = active.mean(axis=1) >= np.where(bursts >= _BURSTS, _BURSTS_SHARE, _ACTIVE_SHARE)
+    alike = np.where(enough, _correlations(heard, np.log(sent + _FLOOR)), 0.0)
+    lag = int(alike.argmax())
+    if alike[lag] < _ALIKE:
+        return None
+    loud = sent[lag] > np.median(sent[lag][active[lag]])
+    ratios = np.log(powers[loud] + _SMALL) - np.log(sent[lag][loud])
+    return Path(lag, float(np.exp(np.median(ratios))))
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    size = float(np.sqrt((one * one).sum() * (other * other).sum()))
-    return float((one * other).sum()) / size if size else 0.0
+def _levels(played: np.ndarray) -> np.ndarray:
+    """The mean squares of all pieces of a window's length."""
+    return np.convolve(played, np.full(_STEPS, 1 / _STEPS), "valid")
+
+
+def _correlations(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """[n] of one, [w], with each row of others, [n, w]."""
+    one, others = one - one.mean(), others - others.mean(axis=1, keepdims=True)
+    return others @ one / (np.sqrt(np.square(others).sum(axis=1) * np.square(one).sum()) + _SMALL)
