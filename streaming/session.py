@@ -41,6 +41,7 @@ from streaming.actions import (
 from streaming.camera import Camera, Frame, Sight
 from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
 from streaming.eager import EagerReply
+from streaming.echo import EchoGuard
 from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
@@ -78,6 +79,7 @@ from streaming.types import (
     Usage,
 )
 from streaming.vad import (
+    WINDOW,
     Interruption,
     SpeechBegan,
     SpeechDismissed,
@@ -197,6 +199,9 @@ class Session:
         self._conversation = Conversation()
 
         self._decoder = Decoder(settings.input_format)
+        self._loudspeaker = Loudspeaker()
+        probability = EchoGuard(probability, self._loudspeaker, self._listened_ms)
+        scout = None if scout is None else EchoGuard(scout, self._loudspeaker, self._listened_ms)
         self._input = InputBuffer(probability, scout)
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
@@ -211,7 +216,6 @@ class Session:
         self._active: Reply | None = None  # of the default conversation
         self._transcriptions = Transcriptions()
         self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
-        self._loudspeaker = Loudspeaker()
         self._last_sound_id = ""  # of the response that spoke last
         self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
         self._has_spoken = False
@@ -609,6 +613,10 @@ class Session:
     @property
     def _longest_utterance(self) -> int:
         return ms_to_samples(self._limits.utterance_s * 1000)
+
+    def _listened_ms(self) -> float:
+        """When the microphone brought the end of the window that is being listened to."""
+        return self._now_ms - samples_to_ms(self._input.end - self._input.state.position - WINDOW)
 
     def _append(self, audio: bytes, now_ms: float) -> None:
         by_hand = self.settings.turn_detection is None

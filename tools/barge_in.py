@@ -54,6 +54,7 @@ UNDER_WAY_S = 0.25  # when the server falls silent, so much may be on its way
 REST_S = 0.1
 AFTERWARDS_S = 1.0  # until it is sure that what was said was speech
 COUGH_S = (0.1, 0.25)
+KINDS = ("interruption", "agreement", "cough")
 
 
 # What is said ---------------------------------------------------------------------------------------------------------
@@ -75,13 +76,13 @@ def coughs(seed: int) -> np.ndarray:
 class Trial:
     """One thing that is said into a reply."""
 
-    kind: str  # "interruption", "agreement", "cough"
+    kind: str  # of KINDS
     name: str
     pcm: np.ndarray  # [samples] float32 at SPEECH_RATE
 
 
-def trials(count: int, repertoire: Repertoire, agreement: Path, seed: int) -> list[Trial]:
-    """So many of each kind, in turn."""
+def trials(count: int, kinds: Sequence[str], repertoire: Repertoire, agreement: Path, seed: int) -> list[Trial]:
+    """So many of each of these kinds, in turn."""
     agreeing = {path.stem: read_speech(path) for path in sorted(agreement.glob("*.ogg"))}
     if not agreeing:
         raise LatencyError(f"there is nothing to say in {agreement}")
@@ -91,7 +92,7 @@ def trials(count: int, repertoire: Repertoire, agreement: Path, seed: int) -> li
         made.append(Trial("interruption", *next(questions)))
         made.append(Trial("agreement", *next(agreements)))
         made.append(Trial("cough", f"cough {number}", coughs(seed + number)))
-    return made
+    return [trial for trial in made if trial.kind in kinds]
 
 
 # What is measured -----------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def summary(rows: Sequence[Spoken]) -> dict[str, Any]:
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     repertoire = Repertoire.read(options.speech)
-    into = trials(options.count, repertoire, options.agreement, options.seed)
+    into = trials(options.count, options.only, repertoire, options.agreement, options.seed)
     link, load_before = Link(loss=options.loss / 100), os.getloadavg()[0]
     async with running_server(options.config) as server:
         rows = await measure(server, into, repertoire, link, options.seed)
@@ -270,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.barge_in", description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "nano.toml")
     parser.add_argument("--count", type=int, default=24, help="of each kind (default: 24)")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="of these kinds (default: all)")
     parser.add_argument("--loss", type=float, default=0.0, help="percent of the packets, each way (default: 0)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder of questions")
