@@ -59,6 +59,7 @@ class Model:
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the language model; int8: its weights
     threads: Annotated[int, Between(1, 256)] = 2
     context_tokens: Annotated[int, Between(256, 131_072)] = 4096
+    history_tokens: Annotated[int, Between(0, 131_072)] = 1024  # kept as spoken; older turns are kept as their words
 
     @property
     def path(self) -> Path:
@@ -131,6 +132,7 @@ class Server:
     max_utterance_s: Annotated[float, Between(1, 600)] = 30.0
     events_per_second: Annotated[float, Between(1, 100_000)] = 200.0  # a client's events, on average
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
+    resume_timeout_s: Annotated[float, Between(0, 3600)] = 60.0  # a lost connection may be taken up again; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +162,12 @@ class Turns:
 
     vad_threshold: Annotated[float, Between(0, 1)] = 0.5
     prefix_padding_ms: Annotated[int, Between(0, 5000)] = 300
-    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500
+    detection: Literal["server_vad", "semantic_vad"] = "server_vad"
+    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500  # server_vad: such a silence ends the turn
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"  # semantic_vad: how soon what sounds finished is
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
+    interruption_ms: Annotated[int, Between(0, 5000)] = 736  # of speech while a reply is heard; less only pauses it
+    unpaused_interruption_ms: Annotated[int, Between(0, 5000)] = 256  # the same, where the client cannot pause it
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from assistant.engine.sampling import Sampling
 from assistant.layers.linear import quantize
 from assistant.media import MediaModels
 from assistant.models.llama import Llama
-from assistant.tokenizers.speech import SpeechEars
+from assistant.tokenizers.speech import HeardSoFar, SpeechEars
 from assistant.tokenizers.text import TextStream, TextTokenizer
 from assistant.vocabulary import MUSIC_CODEBOOKS, Vocabulary
 from assistant.works import Workshop
@@ -42,7 +42,9 @@ from streaming.types import (
     SPEECH_RATE,
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
+    Overheard,
     Perceived,
     Request,
     SpeechDelta,
@@ -59,6 +61,8 @@ ANSWER_WITHIN_S = 0.3
 """When the first sound of an answer is due after the question: until then, sounds about to run dry come first."""
 COMFORTABLY_AHEAD_S = 1.5
 """A response whose listener has that much more to hear makes no sound while another's listener waits for the first."""
+READ_AHEAD_S = 0.2
+"""Nobody's sound may be due so soon when an utterance that goes on is read ahead."""
 FORGET_SHARE = 2
 """When a dialogue outgrows the context, half of the room is made free at once: dropping turns changes the start of the
 prompt, which is then computed anew, so it should not happen every turn."""
@@ -122,6 +126,17 @@ class _Response:
         return self.sounds_since + self.samples_sent / SPEECH_RATE
 
 
+@dataclass(slots=True, eq=False)
+class _Listening:
+    """An utterance that goes on, and the dialogue before it."""
+
+    overheard: Overheard  # its first piece
+    heard: HeardSoFar = field(default_factory=HeardSoFar)
+    new: list[np.ndarray] = field(default_factory=list)  # pieces that have not been read
+    samples: int = 0
+    due: bool = False  # to be read; not while a request may bring it all
+
+
 class AnyGPTResponder:
     """Owns the models and the sessions' caches. `submit`, then `step` while not `idle`: streaming.types.Responder."""
 
@@ -144,7 +159,7 @@ class AnyGPTResponder:
         self.engine, self.tokenizer, self.vocabulary, self.dialogue = llm, tokenizer, vocabulary, dialogue
         self.ears, self.mouth, self._generation = ears, mouth, generation
         self.media = media or MediaModels(Path(), frozenset(), vocabulary)
-        self.abilities = self.media.abilities
+        self.abilities = replace(self.media.abilities, overhears=True)
         self.works = Workshop(llm, vocabulary, self.media)
         self.sampling: dict[Kind, Sampling] = {
             "text": _sampling(generation.text),
@@ -156,6 +171,7 @@ class AnyGPTResponder:
         self._sequences: dict[str, engine.Sequence] = {}
         self._waiting: deque[_Response] = deque()
         self._running: dict[str, _Response] = {}  # by session: one at a time
+        self._listening: dict[str, _Listening] = {}  # by session
         self._closing: set[str] = set()
         self._outputs: list[Output] = []
 
@@ -232,6 +248,22 @@ class AnyGPTResponder:
     def submit(self, request: Request) -> None:
         """Queue a request: it starts when the session's earlier responses have ended."""
         self._waiting.append(_Response(request, self._clock()))
+        if request.session_id in self._listening:
+            self._listening[request.session_id].due = False
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Queue what is being said. Where a piece is missing, the rest of the utterance is not read ahead."""
+        if overheard.start == 0:
+            self._listening[overheard.session_id] = _Listening(overheard)
+        listening = self._listening.get(overheard.session_id)
+        if listening is None:
+            return
+        if (listening.overheard.utterance_id, listening.samples) != (overheard.utterance_id, overheard.start):
+            del self._listening[overheard.session_id]
+            return
+        listening.new.append(overheard.pcm)
+        listening.samples += len(overheard.pcm)
+        listening.due = True
 
     def cancel(self, response_id: str) -> None:
         """End a response at the next step. One that has ended already is not missed."""
@@ -256,15 +288,18 @@ class AnyGPTResponder:
 
     @property
     def _silent(self) -> bool:
-        return not (self._waiting or self._running or self._closing)
+        """Nothing is left to do but works."""
+        due = any(listening.due for listening in self._listening.values())
+        return not (self._waiting or self._running or self._closing or due) and self.engine.idle
 
     def step(self) -> list[Output]:
-        """Cancel, start one response, decode a token of each that runs, make one chunk of sound, then a bit of what is
-        made beside them."""
+        """Cancel, start one response, read ahead, decode a token of each that runs, make one chunk of sound, then a bit
+        of what is made beside them."""
         self._outputs = []
         self._end_cancelled()
         self._close_sessions()
         self._start_next()
+        self._read_ahead()
         self._decode()
         self._speak()
         self._work()
@@ -280,6 +315,7 @@ class AnyGPTResponder:
 
     def _close_sessions(self) -> None:
         for session_id in self._closing:
+            self._listening.pop(session_id, None)
             sequence = self._sequences.pop(session_id, None)
             if sequence is not None:
                 self.engine.close(sequence)
@@ -295,6 +331,41 @@ class AnyGPTResponder:
                 with self._work_of(response):
                     self._start(response)
                 return
+
+    def _read_ahead(self) -> None:
+        """Hear one utterance that goes on, and have what is new of the prompt computed, unless somebody waits."""
+        soon = self._clock() + READ_AHEAD_S
+        waited_for = (
+            response.sounds_since is None or response.runs_dry_at < soon for response in self._running.values()
+        )
+        if self._waiting or any(waited_for):
+            return
+        for session_id, listening in list(self._listening.items()):
+            if listening.due and session_id not in self._running:
+                listening.due = False
+                try:
+                    self._hear_on(session_id, listening)
+                except Refused:  # which will be said when the turn is over
+                    del self._listening[session_id]
+                except Exception:
+                    logger.exception("session %s: reading ahead failed", session_id)
+                    del self._listening[session_id]
+                return
+
+    def _hear_on(self, session_id: str, listening: _Listening) -> None:
+        longest = self._room // 2
+        if self.ears.frames(listening.samples) > longest:
+            raise Refused("input_too_long", "That is too long to understand at once.")
+        first = listening.overheard
+        listening.heard = self.ears.listen_on(listening.heard, np.concatenate(listening.new))
+        listening.new.clear()
+        turn = self.dialogue.user_turn_tokens(listening.heard.codes)
+        begun = Turn("user", tokens=tuple(turn[: turn.index(self.vocabulary.speech.end)]))
+        request = Request(session_id, "", (*first.turns, begun))
+        turns = self._prompt_turns(self._read(request)[0])
+        system = self.dialogue.system_tokens(first.instructions)
+        prompt = self._within_context(len(system), turns, self._reserve(True, request))
+        self.engine.set_prompt(self._sequence(session_id), [*system, *prompt])
 
     def _decode(self) -> None:
         for session_id, token in self.engine.step():
@@ -359,10 +430,11 @@ class AnyGPTResponder:
         if request.voice and request.voice not in self.voices:
             raise Refused("unknown_voice", f"There is no voice {request.voice!r}; there are {', '.join(self.voices)}.")
         system = self.dialogue.system_tokens(request.instructions)
-        read = self._read(response)
+        read, perceived = self._read(request)
+        self._outputs += perceived
         if read and read[-1].role == "user":
             response.user_tokens, response.asked = read[-1].tokens, read[-1].text
-        turns = self._turn_tokens(self.media.without_old(read, self._room // MEDIA_SHARE))
+        turns = self._prompt_turns(read)
         self._passed(response, "speech_tokens")
         heard = words.speech.start in turns[-1]
         if request.transcript_only and not heard:
@@ -414,7 +486,9 @@ class AnyGPTResponder:
         self._passed(response, "prefill")
         self._passed(response, "first_token")
         if token in words.speech.tokens:
-            self._passed(response, "first_speech_token")
+            if response.audio_out == 0:
+                self._passed(response, "first_speech_token")
+                self._outputs.append(FirstSpeechToken(response.id))
             response.audio_out += 1
             assert response.speech is not None
             response.speech.feed(words.speech.to_codes([token]))
@@ -500,9 +574,9 @@ class AnyGPTResponder:
 
     # ---- the prompt
 
-    def _read(self, response: _Response) -> list[Turn]:
-        """The request's turns, with tokens for pictures, for music and for what is asked."""
-        request, turns, shown = response.request, list(response.request.turns), False
+    def _read(self, request: Request) -> tuple[list[Turn], list[Perceived]]:
+        """The request's turns, with tokens for pictures, music and what is asked; and what is to be told of these."""
+        turns, perceived, shown = list(request.turns), [], False
         for index, turn in enumerate(turns):
             asked = index == len(turns) - 1
             words = bool(turn.text) or turn.speech is not None
@@ -516,10 +590,13 @@ class AnyGPTResponder:
                     if words and turn.role == "user":
                         tokens = self.dialogue.with_shown(self._write(turn, before, asked, True), [segment])
                     if not asked or request.prepare_only:
-                        self._outputs.append(Perceived(response.id, index, tuple(tokens)))
+                        perceived.append(Perceived(request.response_id, index, tuple(tokens)))
                 turns[index] = replace(turn, tokens=tuple(tokens), image=None, music=None)
             shown = turn.role == "user" and self.media.is_segment(turns[index].tokens)
-        return turns
+        return turns, perceived
+
+    def _prompt_turns(self, turns: Sequence[Turn]) -> list[list[int]]:
+        return self._turn_tokens(self.media.without_old(turns, self._room // MEDIA_SHARE))
 
     def _turn_tokens(self, turns: Sequence[Turn]) -> list[list[int]]:
         """The turns as tokens, user's and assistant's by turns, the user's first and last.

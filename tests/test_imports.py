@@ -20,7 +20,7 @@ FILES = sorted(
     if path.exists()
 )
 
-RIM = {"runner", "worker", "app", "access", "metrics", "silero", "pictures", "music", "studio", "transports"}
+RIM = set("runner sessions worker app access metrics silero pictures music studio transports".split())
 """Where streaming/ meets sockets, processes, clocks and media files. Every other file of it is pure."""
 
 PURE_IMPORTS = set(

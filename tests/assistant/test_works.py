@@ -130,8 +130,8 @@ def spoken() -> Turn:
 
 def test_abilities_are_what_the_folder_holds(artist: House, script_plain: House) -> None:
     kinds = frozenset({"image", "music"})
-    assert artist.responder.abilities == Abilities(takes=kinds, makes=kinds)
-    assert script_plain.responder.abilities == Abilities()
+    assert artist.responder.abilities == Abilities(takes=kinds, makes=kinds, overhears=True)
+    assert script_plain.responder.abilities == Abilities(overhears=True)
 
 
 def test_rarely_used_models_are_loaded_when_first_asked_for(both: Path) -> None:
