@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,7 @@ from assistant.conversation import TEMPLATES, Dialogue
 from assistant.decoders.speech import SpeechDecoder, SpeechStream
 from assistant.engine import engine, grammar
 from assistant.engine.engine import Engine, EngineConfig
-from assistant.engine.grammar import Kind
+from assistant.engine.grammar import IMAGE_TOKENS, Kind
 from assistant.engine.sampling import Sampling
 from assistant.layers.linear import quantize
 from assistant.media import MediaModels
@@ -447,8 +447,7 @@ class AnyGPTResponder:
         if request.prepare_only:
             turns[-1] = self.dialogue.to_be_continued(turns[-1])
         prompt = [*system, *self._within_context(len(system), turns, self._reserve(heard, request))]
-        kinds = Counter(words.kind(token) for token in prompt)
-        response.audio_in, response.image_in = kinds["speech"] + kinds["music"], kinds["image"]
+        response.audio_in, response.image_in = words.count(prompt, "speech", "music"), words.count(prompt, "image")
         response.text_in = len(prompt) - response.audio_in - response.image_in
         response.sequence = self._sequence(request.session_id)
         response.cached = self.engine.set_prompt(response.sequence, prompt)
@@ -688,6 +687,7 @@ class AnyGPTResponder:
         """Tokens to keep free for the reply: its longest, though never more than half of the context."""
         limits = self._generation
         reply = limits.text.max_tokens + limits.speech.max_tokens * request.speak
+        reply += (IMAGE_TOKENS + 2) * (request.attachments and "image" in self.media.makes)
         reply = min(reply, request.max_output_tokens or reply)
         return min(limits.text.max_tokens * heard + reply * (not request.transcript_only), self._room // 2)
 

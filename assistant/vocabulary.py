@@ -122,6 +122,11 @@ class Vocabulary:
         present = ((name, modality) for name, modality in self._modalities.items() if modality is not None)
         return next((name for name, modality in present if token == modality.start), None)
 
+    def count(self, tokens: Sequence[int], *names: str) -> int:
+        """How many tokens are codes of these modalities."""
+        ranges = [modality.tokens for name in names if (modality := self._modalities[name]) is not None]
+        return sum(token in codes for codes in ranges for token in tokens)
+
     def music_tokens(self, codes: Sequence[Sequence[int]]) -> list[int]:
         """codes [codebook][frame] as tokens, frame by frame; level l of a frame is offset by l codebooks."""
         assert self.music is not None

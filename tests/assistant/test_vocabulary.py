@@ -55,6 +55,19 @@ def test_every_token_has_one_kind(vocabulary: Vocabulary) -> None:
         vocabulary.kind(134)
 
 
+def test_the_codes_of_some_kinds_are_counted(vocabulary: Vocabulary) -> None:
+    assert vocabulary.image is not None
+    tokens = [5, *vocabulary.speech.segment([1, 2, 3]), *vocabulary.image.segment([0, 0])]
+    assert vocabulary.count(tokens, "speech", "music") == 3 and vocabulary.count(tokens, "image") == 2
+
+
+def test_a_start_mark_says_what_begins(vocabulary: Vocabulary) -> None:
+    begun = {vocabulary.kind_begun(token) for token in range(vocabulary.size)}
+    assert begun == {None, "image", "speech", "music"}
+    assert vocabulary.kind_begun(vocabulary.speech.start) == "speech"
+    assert vocabulary.kind_begun(vocabulary.speech.end) is None
+
+
 def test_any_published_end_ends_a_reply(vocabulary: Vocabulary) -> None:
     assert vocabulary.reply_ends == (2, 103, 130)
 
