@@ -42,7 +42,7 @@ latency: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	@echo "Calling a server with $(CONFIG), many times"
-	@$(PY) -m tools.soak --config $(CONFIG) $(ARGS)
+	@$(PY) -m tools.soak --config $(CONFIG) --html artifacts/soak.html $(ARGS)
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

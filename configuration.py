@@ -57,6 +57,7 @@ class Model:
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the language model; int8: its weights
     threads: Annotated[int, Between(1, 256)] = 2
     context_tokens: Annotated[int, Between(256, 131_072)] = 4096
+    history_tokens: Annotated[int, Between(0, 131_072)] = 1024  # kept as spoken; older turns are kept as their words
 
     @property
     def path(self) -> Path:
@@ -142,8 +143,12 @@ class Turns:
 
     vad_threshold: Annotated[float, Between(0, 1)] = 0.5
     prefix_padding_ms: Annotated[int, Between(0, 5000)] = 300
-    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500
+    detection: Literal["server_vad", "semantic_vad"] = "server_vad"
+    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500  # server_vad: such a silence ends the turn
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"  # semantic_vad: how soon what sounds finished is
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
+    interruption_ms: Annotated[int, Between(0, 5000)] = 736  # of speech while a reply is heard; less only pauses it
+    unpaused_interruption_ms: Annotated[int, Between(0, 5000)] = 256  # the same, where the client cannot pause it
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from streaming.settings import SessionSettings, TurnDetection, VideoInput
 from streaming.studio import Studio
 from streaming.transports.webrtc import Calls
 from streaming.transports.websocket import LingeringProtocol
-from streaming.vad import SpeechProbability
+from streaming.vad import Interruption, SpeechProbability
 from streaming.worker import Worker, WorkerError
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ async def _serve(
     model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
     studio = Studio(limits, configuration.attachments.picture_format)
-    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio)
+    interruption = Interruption(turns.interruption_ms, turns.unpaused_interruption_ms)
+    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio, interruption)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)
     app = create_app(house, doorkeeper, calls, PAGE, configuration.server.allowed_origins)
@@ -162,6 +163,7 @@ def _limits(configuration: Configuration) -> Limits:
         picture_side=configuration.camera.picture_side,
         music_bytes=server.max_music_bytes,
         music_s=server.max_music_s,
+        history_tokens=configuration.model.history_tokens,
         works=attachments.max_at_once,
         attachment_bytes=attachments.max_bytes,
         attachments=attachments.max_files,
@@ -174,6 +176,8 @@ def _limits(configuration: Configuration) -> Limits:
 def _session_settings(configuration: Configuration, voices: tuple[str, ...]) -> SessionSettings:
     turns = configuration.turns
     detection = TurnDetection(
+        type=turns.detection,
+        eagerness=turns.eagerness,
         threshold=turns.vad_threshold,
         prefix_padding_ms=turns.prefix_padding_ms,
         silence_duration_ms=turns.silence_duration_ms,

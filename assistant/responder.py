@@ -30,16 +30,19 @@ from assistant.engine.grammar import Kind
 from assistant.engine.sampling import Sampling
 from assistant.layers.linear import quantize
 from assistant.models.llama import Llama
-from assistant.tokenizers.speech import SpeechEars
+from assistant.tokenizers.speech import HeardSoFar, SpeechEars
 from assistant.tokenizers.text import TextStream, TextTokenizer
 from assistant.vocabulary import Vocabulary
 from configuration import Configuration, Generation
 from configuration import Sampling as Limits
 from streaming.types import (
     SPEECH_RATE,
+    Abilities,
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
+    Overheard,
     Request,
     SpeechDelta,
     TextDelta,
@@ -55,6 +58,8 @@ ANSWER_WITHIN_S = 0.3
 """When the first sound of an answer is due after the question: until then, sounds about to run dry come first."""
 COMFORTABLY_AHEAD_S = 1.5
 """A response whose listener has that much more to hear makes no sound while another's listener waits for the first."""
+READ_AHEAD_S = 0.2
+"""Nobody's sound may be due so soon when an utterance that goes on is read ahead."""
 FORGET_SHARE = 2
 """When a dialogue outgrows the context, half of the room is made free at once: dropping turns changes the start of the
 prompt, which is then computed anew, so it should not happen every turn."""
@@ -106,6 +111,18 @@ class _Response:
         return self.sounds_since + self.samples_sent / SPEECH_RATE
 
 
+@dataclass(slots=True, eq=False)
+class _Listening:
+    """An utterance that goes on, and the dialogue before it."""
+
+    overheard: Overheard  # its first piece
+    heard: HeardSoFar = field(default_factory=HeardSoFar)
+    new: list[np.ndarray] = field(default_factory=list)  # pieces that have not been read
+    samples: int = 0
+    due: bool = False  # to be read; not while a request may bring it all
+    before: list[list[int]] | None = None  # the turns before it as tokens, once they are known
+
+
 class AnyGPTResponder:
     """Owns the models and the sessions' caches. `submit`, then `step` while not `idle`: streaming.types.Responder."""
 
@@ -124,6 +141,7 @@ class AnyGPTResponder:
     ):
         """With a seed, the same requests in the same order get the same replies."""
         self.voices = tuple(mouth.voices)
+        self.abilities = Abilities(overhears=True)
         self.engine, self.tokenizer, self.vocabulary, self.dialogue = llm, tokenizer, vocabulary, dialogue
         self.ears, self.mouth, self._generation = ears, mouth, generation
         self.sampling: dict[Kind, Sampling] = {
@@ -134,6 +152,7 @@ class AnyGPTResponder:
         self._sequences: dict[str, engine.Sequence] = {}
         self._waiting: deque[_Response] = deque()
         self._running: dict[str, _Response] = {}  # by session: one at a time
+        self._listening: dict[str, _Listening] = {}  # by session
         self._closing: set[str] = set()
         self._outputs: list[Output] = []
 
@@ -198,6 +217,22 @@ class AnyGPTResponder:
     def submit(self, request: Request) -> None:
         """Queue a request: it starts when the session's earlier responses have ended."""
         self._waiting.append(_Response(request, self._clock()))
+        if request.session_id in self._listening:
+            self._listening[request.session_id].due = False
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Queue what is being said. Where a piece is missing, the rest of the utterance is not read ahead."""
+        if overheard.start == 0:
+            self._listening[overheard.session_id] = _Listening(overheard)
+        listening = self._listening.get(overheard.session_id)
+        if listening is None:
+            return
+        if (listening.overheard.utterance_id, listening.samples) != (overheard.utterance_id, overheard.start):
+            del self._listening[overheard.session_id]
+            return
+        listening.new.append(overheard.pcm)
+        listening.samples += len(overheard.pcm)
+        listening.due = True
 
     def cancel(self, response_id: str) -> None:
         """End a response at the next step. One that has ended already is not missed."""
@@ -214,14 +249,16 @@ class AnyGPTResponder:
 
     @property
     def idle(self) -> bool:
-        return not (self._waiting or self._running or self._closing)
+        due = any(listening.due for listening in self._listening.values())
+        return not (self._waiting or self._running or self._closing or due) and self.engine.idle
 
     def step(self) -> list[Output]:
-        """Cancel, start one response, decode a token of each that runs, make one chunk of sound."""
+        """Cancel, start one response, read ahead, decode a token of each that runs, make one chunk of sound."""
         self._outputs = []
         self._end_cancelled()
         self._close_sessions()
         self._start_next()
+        self._read_ahead()
         self._decode()
         self._speak()
         self._end_complete()
@@ -236,6 +273,7 @@ class AnyGPTResponder:
 
     def _close_sessions(self) -> None:
         for session_id in self._closing:
+            self._listening.pop(session_id, None)
             sequence = self._sequences.pop(session_id, None)
             if sequence is not None:
                 self.engine.close(sequence)
@@ -249,6 +287,42 @@ class AnyGPTResponder:
                 with self._work_of(response):
                     self._start(response)
                 return
+
+    def _read_ahead(self) -> None:
+        """Hear one utterance that goes on, and have what is new of the prompt computed, unless somebody waits."""
+        soon = self._clock() + READ_AHEAD_S
+        waited_for = (
+            response.sounds_since is None or response.runs_dry_at < soon for response in self._running.values()
+        )
+        if self._waiting or any(waited_for):
+            return
+        for session_id, listening in list(self._listening.items()):
+            if listening.due and session_id not in self._running:
+                listening.due = False
+                try:
+                    self._hear_on(session_id, listening)
+                except Refused:  # which will be said when the turn is over
+                    del self._listening[session_id]
+                except Exception:
+                    logger.exception("session %s: reading ahead failed", session_id)
+                    del self._listening[session_id]
+                return
+
+    def _hear_on(self, session_id: str, listening: _Listening) -> None:
+        longest = self._room // 2
+        if self.ears.frames(listening.samples) > longest:
+            raise Refused("input_too_long", "That is too long to understand at once.")
+        first = listening.overheard
+        listening.heard = self.ears.listen_on(listening.heard, np.concatenate(listening.new))
+        listening.new.clear()
+        turn = self.dialogue.user_turn_tokens(listening.heard.codes)
+        begun = turn[: turn.index(self.vocabulary.speech.end)]
+        if listening.before is None:
+            *listening.before, _ = self._turn_tokens((*first.turns, Turn("user", tokens=tuple(begun))))
+        system = self.dialogue.system_tokens(first.instructions)
+        reserve = self._reserve(True, Request(session_id, "", first.turns))
+        prompt = self._within_context(len(system), [*listening.before, begun], reserve)
+        self.engine.set_prompt(self._sequence(session_id), [*system, *prompt])
 
     def _decode(self) -> None:
         for session_id, token in self.engine.step():
@@ -348,7 +422,9 @@ class AnyGPTResponder:
         self._passed(response, "prefill")
         self._passed(response, "first_token")
         if token in words.speech.tokens:
-            self._passed(response, "first_speech_token")
+            if response.audio_out == 0:
+                self._passed(response, "first_speech_token")
+                self._outputs.append(FirstSpeechToken(response.id))
             response.audio_out += 1
             assert response.speech is not None
             response.speech.feed(words.speech.to_codes([token]))

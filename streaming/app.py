@@ -30,7 +30,7 @@ from streaming.settings import SessionSettings
 from streaming.studio import Studio
 from streaming.transports import websocket as websocket_transport
 from streaming.transports.webrtc import SdpError
-from streaming.vad import SpeechProbability
+from streaming.vad import Interruption, SpeechProbability
 
 MakeLine = Callable[[Transport | VoiceTransport], Line]
 
@@ -69,6 +69,7 @@ class House:
         model: str,
         min_speech_ms: int = 64,
         studio: Studio | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         self.worker = worker
         self.studio = studio or Studio(limits)
@@ -79,6 +80,7 @@ class House:
         self.sessions = Sessions(self.metrics)
         self._new_probability = new_probability
         self._min_speech_ms = min_speech_ms
+        self._interruption = interruption
 
     def check_room(self, coming: int = 0) -> None:
         """Raises Refused when all places are taken. Who lost his connection keeps his place while he may come back.
@@ -99,6 +101,8 @@ class House:
             self.limits,
             model=self.model,
             min_speech_ms=self._min_speech_ms,
+            interruption=self._interruption,
+            scout=self._new_probability(),
             paced=paced,
             abilities=self.worker.abilities,
             preview=preview,
@@ -149,7 +153,8 @@ class Doors:
         return JSONResponse(state, 200 if alive else 503)
 
     async def metrics(self) -> Response:
-        return Response(self._house.metrics.text(self._house.worker.alive), media_type=CONTENT_TYPE_LATEST)
+        worker = self._house.worker
+        return Response(self._house.metrics.text(worker.alive, worker.restarts), media_type=CONTENT_TYPE_LATEST)
 
     async def realtime(self, websocket: WebSocket) -> None:
         """A session over a WebSocket, a new one or an older one. Any `model` will do."""

@@ -152,6 +152,22 @@ class Conversation:
             for part in item.parts:
                 part.picture = part.music = None
 
+    def compact(self, most_tokens: int) -> None:
+        """Let the words stand for what was spoken, but for the latest turns of together at most so many tokens.
+
+        Speech costs ten times the tokens of its words. Where those are not known the speech stays.
+        """
+        first_kept, tokens = len(self._items), 0
+        for index in reversed(range(len(self._items))):
+            tokens += len(self._items[index].tokens)
+            if tokens > most_tokens:
+                break
+            if self._items[index].role == "user":
+                first_kept = index
+        for item in self._items[:first_kept]:
+            if item.text and any(part.spoken for part in item.parts):
+                item.tokens = ()
+
     def get(self, item_id: str) -> Item:
         """Raises ProtocolError if there is none."""
         return self._items[self._index(item_id, "item_id")]

@@ -39,6 +39,7 @@ class Limits:
     picture_side: int = 512  # pictures are shrunk to it
     music_bytes: int = 10 * 2**20
     music_s: float = 30.0
+    history_tokens: int = 1024  # of turns that are kept as they were spoken; of older ones the words stay
     unseen_files: int = 8  # pictures and music in the conversation, not yet tokens
     works: int = 4  # attachments that a session makes at once
     attachment_bytes: int = 64 * 2**20  # of all sessions together, as are the next two
@@ -56,6 +57,7 @@ def extensions(abilities: Abilities, resume: bool = False) -> list[str]:
         "camera": "image" in abilities.takes,
         "latency": True,
         "music_input": "music" in abilities.takes,
+        "pause": True,
         "resume": resume,
     }
     return [name for name, it_does in works.items() if it_does]
@@ -134,6 +136,14 @@ class CancelResponse:
     response_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportFirstSound:
+    """Extension: when the client's loudspeaker began with a response, counted from the end of the user's speech."""
+
+    response_id: str
+    first_sound_ms: float
+
+
 ClientEvent = (
     UpdateSession
     | AppendAudio
@@ -148,9 +158,11 @@ ClientEvent = (
     | DeleteItem
     | CreateResponse
     | CancelResponse
+    | ReportFirstSound
 )
 
 MOST_ID_CHARACTERS = 128
+MOST_LATENCY_MS = 600_000
 
 
 def read_message(message: str | bytes) -> Fields:
@@ -200,6 +212,9 @@ def parse(fields: Fields) -> ClientEvent:
             return CreateResponse(fields.object("response"))
         case "response.cancel":
             return CancelResponse(fields.text("response_id", None, most=MOST_ID_CHARACTERS))
+        case "response.latency.report":
+            response_id = fields.text("response_id", most=MOST_ID_CHARACTERS)
+            return ReportFirstSound(response_id, fields.number("first_sound_ms", 0, MOST_LATENCY_MS))
     raise ProtocolError("unknown_event", f"Unknown event type: '{kind}'.", "type")
 
 
@@ -402,6 +417,14 @@ def playout_stopped(response_id: str) -> Json:
     return {"type": "output_audio_buffer.stopped", "response_id": response_id}
 
 
+def playout_paused(response_id: str) -> Json:
+    return {"type": "output_audio_buffer.paused", "response_id": response_id}
+
+
+def playout_resumed(response_id: str) -> Json:
+    return {"type": "output_audio_buffer.resumed", "response_id": response_id}
+
+
 def playout_cleared(response_id: str) -> Json:
     return {"type": "output_audio_buffer.cleared", "response_id": response_id}
 
@@ -415,7 +438,8 @@ def rate_limits_updated(limit: float) -> Json:
 def latency_updated(
     response_id: str, item_id: str, speech_end_ms: int, stages: dict[str, float], total_ms: float
 ) -> Json:
-    """Extension: how long the answer took, from the end of the user's speech to the first sound sent."""
+    """Extension: how long the answer took, from the end of the user's speech to the first sound sent. `stages`: by the
+    names of streaming.milestones."""
     address = {"response_id": response_id, "item_id": item_id}
     times = {"speech_end_ms": speech_end_ms, "stages": stages, "total_ms": total_ms}
     return {"type": "response.latency.updated", **address, **times}

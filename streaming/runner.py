@@ -28,10 +28,15 @@ from streaming.actions import (
     FlushAudio,
     ForgetAttachment,
     KeepAttachment,
+    PauseAudio,
     PlayAudio,
+    ReadAhead,
     ReportAttachment,
     ReportLook,
+    ReportMilestones,
     ReportReply,
+    ReportUsage,
+    ResumeAudio,
     SendEvent,
     StartResponse,
 )
@@ -41,7 +46,7 @@ from streaming.metrics import Metrics
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
 from streaming.studio import FrameSource, Studio
-from streaming.types import Abilities, Output, Request
+from streaming.types import Abilities, Output, Overheard, Request
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +88,14 @@ class Worker(Protocol):
     voices: tuple[str, ...]
     abilities: Abilities
     alive: bool
+    restarts: int  # since the start
 
     def respond(self, request: Request) -> AsyncIterator[Output]:
         """Ends behind Finished or Failed and the end of each attachment that has started."""
+        ...
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Called only if `abilities` say so. Never waits; what there is no room for is dropped."""
         ...
 
     def cancel(self, response_id: str) -> None: ...
@@ -118,13 +128,21 @@ class VoiceTransport(Transport, Protocol):
         """No more sound of this response comes."""
         ...
 
+    def pause(self) -> None:
+        """Fall silent at once, and keep what was given."""
+        ...
+
+    def resume(self) -> None:
+        """Go on where it was paused."""
+        ...
+
     @property
     def silent_s(self) -> float:
         """For how long nothing has been heard of the peer, as far as that is known."""
         ...
 
     def flush(self) -> list[Played]:
-        """Fall silent at once. Returns what had been heard of each response that was cut off."""
+        """Fall silent at once. Returns what had been heard of each response that was cut off. It ends a pause."""
         ...
 
 
@@ -281,6 +299,9 @@ class SessionRunner:
             except PeerGone:
                 await asyncio.sleep(VERDICT_S)
                 raise
+            if event["type"] == "response.output_audio.delta":
+                self.session.receive_departure(event["response_id"], self._now_ms())
+                self._perform()
             if self._outbox.qsize() <= MOST_UNSENT_EVENTS // 2:
                 self._room.set()
 
@@ -359,6 +380,8 @@ class SessionRunner:
             case StartResponse(request):
                 # Submitted here and now: a cancel may follow before the task has begun.
                 self._tasks.create_task(self._respond(request, self._worker.respond(request)))
+            case ReadAhead(overheard):
+                self._worker.overhear(overheard)
             case CancelResponse(response_id):
                 self._worker.cancel(response_id)
             case CancelAttachment(responders_id):
@@ -375,12 +398,20 @@ class SessionRunner:
                 self._metrics.looked(sight)
             case ReportAttachment(kind, outcome):
                 self._metrics.attachment_ended(kind, outcome)
-            case ReportReply(status, milestones_ms, worker_milestones_ms):
-                self._metrics.replied(status, milestones_ms, worker_milestones_ms)
+            case ReportReply(status, worker_milestones_ms):
+                self._metrics.replied(status, worker_milestones_ms)
+            case ReportMilestones(milestones_ms):
+                self._metrics.answered_speech(milestones_ms)
+            case ReportUsage(usage):
+                self._metrics.prompted(usage)
             case PlayAudio(response_id, item_id, pcm):
                 self._voice.play(pcm, response_id, item_id)
             case FinishAudio(response_id):
                 self._voice.finish(response_id)
+            case PauseAudio():
+                self._voice.pause()
+            case ResumeAudio():
+                self._voice.resume()
             case FlushAudio():
                 for played in self._voice.flush():
                     self.session.receive_playout(played, self._now_ms())

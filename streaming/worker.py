@@ -9,6 +9,7 @@ What is bounded, and what happens when it is full:
 * responses that run or wait: one more than `max_responses` ends at once in Failed(code="overloaded");
 * outputs that wait for their consumer: a response with more than `max_waiting_outputs` of them is cancelled and ends
   in Failed(code="slow_consumer"). It does not hold generation up, because that would hold up everybody else's;
+* speech that is overheard ahead of its request: dropped while the process is so busy that commands pile up;
 * the socket: the event loop reads it whatever the consumers do. If the loop itself falls behind, generation waits.
 """
 
@@ -37,6 +38,7 @@ from streaming.types import (
     Finished,
     MusicDone,
     Output,
+    Overheard,
     PictureDone,
     Request,
     Responder,
@@ -45,6 +47,8 @@ from streaming.types import (
 logger = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("!I")
+_MOST_UNREAD_BYTES = 256 << 10
+"""Commands that the process has not read, beyond what the socket holds; then nothing is overheard."""
 
 
 class WorkerError(Exception):
@@ -60,6 +64,11 @@ class WorkerError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Submit:
     request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class _Overhear:
+    overheard: Overheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +99,7 @@ class _Broken:
     reason: str
 
 
-_Command = _Submit | _Cancel | _CancelAttachment | _CloseSession
+_Command = _Submit | _Overhear | _Cancel | _CancelAttachment | _CloseSession
 
 
 # The process ----------------------------------------------------------------------------------------------------------
@@ -177,6 +186,8 @@ def _obey(command: _Command, responder: Responder) -> None:
     match command:
         case _Submit(request):
             responder.submit(request)
+        case _Overhear(overheard):
+            responder.overhear(overheard)
         case _Cancel(response_id):
             responder.cancel(response_id)
         case _CancelAttachment(attachment_id):
@@ -297,6 +308,11 @@ class Worker:
                 self._submit(response)
         return response
 
+    def overhear(self, overheard: Overheard) -> None:
+        """Let the responder read ahead. Dropped where it would have to wait."""
+        if self.alive and self._unread_bytes <= _MOST_UNREAD_BYTES:
+            self._send(_Overhear(overheard))
+
     def cancel(self, response_id: str) -> None:
         """Ask for an early end; the response then ends in Finished(reason="cancelled"). Unknown ids are ignored."""
         response = self._responses.get(response_id)
@@ -336,9 +352,14 @@ class Worker:
         self._send(_Submit(response.request))
 
     def _send(self, command: _Command) -> None:
-        # Bounded without waiting: at most one request and one cancel for each of `max_responses`.
+        # Bounded without waiting: at most one request and one cancel for each of `max_responses`, and what `overhear`
+        # lets in.
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(_pack(command))
+
+    @property
+    def _unread_bytes(self) -> int:
+        return 0 if self._writer is None else self._writer.transport.get_write_buffer_size()
 
     # Incoming
 

@@ -33,6 +33,7 @@ import av
 import numpy as np
 import soxr
 
+from streaming.conversation import Conversation, Item, Part, turn_of
 from streaming.types import (
     SPEECH_RATE,
     Failed,
@@ -276,6 +277,7 @@ class Manner:
     voice: str = ""
     feedback: bool = False
     sessions: int = 1
+    history_tokens: int = 1024  # as in [model] of the configuration
 
 
 Asking = Generator[tuple[Request, list[Output]], None, list[Answered]]
@@ -286,7 +288,7 @@ def converse(row: Row, manner: Manner) -> Asking:
 
     The value returned is the list of Answered, one for each turn.
     """
-    history: list[Turn] = []
+    history = Conversation()
     answers: list[Answered] = []
     for number, said in enumerate(row.turns, 1):
         answer = Answered()
@@ -298,15 +300,21 @@ def converse(row: Row, manner: Manner) -> Asking:
             answer.judge(said, manner.feedback)
             continue
         name = f"{row.id}-{number}"
-        turns = (*history, Turn("user", said.text, pcm))
+        part = Part("input_text", said.text) if pcm is None else Part("input_audio", speech=pcm, samples=len(pcm))
+        asked = Item(name, role="user", parts=[part])
+        history.add(asked)
+        turns = tuple(turn for item in history if (turn := turn_of(item)) is not None)
         outputs: list[Output] = []
         yield Request(row.id, name, turns, voice=manner.voice), outputs
         finished = gather(answer, outputs)
-        if finished is not None:
-            history += [
-                Turn("user", answer.heard or said.text, tokens=finished.user_tokens),
-                Turn("assistant", answer.reply, tokens=finished.assistant_tokens),
-            ]
+        if finished is None:
+            history.delete(name)
+        else:
+            part.text = answer.heard or said.text
+            asked.settle(finished.user_tokens)
+            reply = [Part("output_audio", answer.reply)]
+            history.add(Item(f"{name}-reply", role="assistant", parts=reply, tokens=finished.assistant_tokens))
+            history.compact(manner.history_tokens)
         if answer.pcm.size:
             path = manner.sounds / (re.sub(r"[^\w.-]", "_", name) + ".wav")
             write_speech(path, answer.pcm)
@@ -522,10 +530,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from assistant.responder import AnyGPTResponder  # after the manifest is known to be good: this loads torch
     from configuration import load
 
-    responder = AnyGPTResponder.from_configuration(load(options.config), options.seed)
+    configuration = load(options.config)
+    responder = AnyGPTResponder.from_configuration(configuration, options.seed)
     if options.voice and options.voice not in responder.voices:
         raise EvaluationError(f"there is no voice {options.voice!r}; there are {', '.join(responder.voices)}")
-    manner = Manner(options.json.with_suffix(""), options.voice, options.feedback, options.sessions)
+    sounds, history_tokens = options.json.with_suffix(""), configuration.model.history_tokens
+    manner = Manner(sounds, options.voice, options.feedback, options.sessions, history_tokens)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     report = evaluate(rows, responder, manner)
     options.json.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", "utf-8")

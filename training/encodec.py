@@ -27,7 +27,7 @@ from assistant.tokenizers.music import MusicEars, load_encodec
 from training.budget import Average, Budget
 from training.music.corpus import RATE, read, tags_of
 from training.music.ears import load_ears, share_right
-from training.recipe import parsed
+from training.recipe import parsed, reduced
 from training.speech_tokenizer import k_means
 from training.voice_decoder import SpectralLoss, draw_pairs, magnitude
 from training.wav import write_wav
@@ -149,12 +149,12 @@ def train(options: argparse.Namespace) -> None:
             fitted = True
         settled = fitted and budget.fraction >= options.settle_from
         want = pieces.batch(rng, options.batch).to(device)
-        with torch.autocast(device.type, torch.bfloat16), torch.set_grad_enabled(not settled):
+        with reduced(device), torch.set_grad_enabled(not settled):
             latent = codec.encoder(want.unsqueeze(1)).float()
         left = latent.new_zeros(())
         if fitted:
             latent, left = quantized(codec, latent, learn=not settled)
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             wav = codec.decoder(latent).squeeze(1).float()
         distance, off = spectra(wav, want), F.l1_loss(wav, want) / want.abs().mean()
         optimizer.zero_grad()

@@ -36,6 +36,7 @@ from assistant.vocabulary import MARKUP, Vocabulary
 from training import syllabus
 from training.codes import read_codes
 from training.kokoro import SILENCE
+from training.recipe import quick_dtype
 from training.spoken import Frame, Runs, disturbed, with_words
 
 CONFIG = {
@@ -399,7 +400,7 @@ def train(options: argparse.Namespace) -> None:
     masters = Llama.from_config(config).to(device)
     if state:
         masters.load_state_dict(state["model"])
-    model = copy.deepcopy(masters).bfloat16()  # computes; the masters keep what bfloat16 would round away
+    model = copy.deepcopy(masters).to(quick_dtype(device))  # computes; the masters keep what bfloat16 would round away
     pairs = list(zip(masters.parameters(), model.parameters(), strict=True))
     inside = {id(p) for n, p in masters.named_parameters() if p.ndim == 2 and "layers" in n}
     optimizers = [

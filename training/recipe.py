@@ -7,6 +7,19 @@ from pathlib import Path
 
 import torch
 
+from assistant.layers.linear import WIDE
+
+
+def quick_dtype(device: torch.device) -> torch.dtype:
+    """What products are computed in: bfloat16, or float32 on a processor that has no bfloat16."""
+    return WIDE if device.type == "cpu" else torch.bfloat16
+
+
+def reduced(device: torch.device) -> torch.autocast:
+    """Autocast to `quick_dtype`."""
+    dtype = quick_dtype(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
 
 def parsed(parser: argparse.ArgumentParser, run: Path, threads: int = 1) -> argparse.Namespace:
     """The parser's options with --run, --seed, --threads and --device; torch is seeded and the run's folder made.

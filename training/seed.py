@@ -28,7 +28,7 @@ from assistant.tokenizers.image import DEVIATION, MEAN, TOWER
 from training.budget import Average, Budget
 from training.efficientnet import FEATURES, EfficientNetLite0
 from training.pictures import NAMES, NOTHING, read_part
-from training.recipe import parsed
+from training.recipe import parsed, reduced
 from training.syllabus.world import COLOURS
 
 CONFIG: dict[str, Any] = {
@@ -285,7 +285,7 @@ def train(options: argparse.Namespace) -> None:
             group["lr"] = budget.rate * options.rate
         batch = mixed_batch(camera, drawings, options.batch, rng, device)
         quantized = mixture(budget.fraction) if fitted else 0.0
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             out = model(batch["pictures"], quantized, options.spoilt)
         found = losses(model, out, batch, quantized)
         optimizer.zero_grad()

@@ -24,7 +24,7 @@ from assistant.models.soundstorm import SoundStorm
 from training.budget import Average, Budget
 from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
-from training.recipe import parsed
+from training.recipe import parsed, reduced
 from training.speech_tokenizer import ContentTraining
 
 CONFIG = {
@@ -242,8 +242,8 @@ def train(options: argparse.Namespace) -> None:
     parts = {"model": model, "average": average.model, "optimizer": optimizer}
     if path.exists():
         saved = torch.load(path, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
+        for name in parts.keys() & saved.keys():  # one that was restored from its weights has no optimizer
+            parts[name].load_state_dict(saved[name])
         step = average.updates = saved["step"]
         budget = Budget(options.minutes, saved["spent"])
         print(f"going on at step {step}, {budget.spent:.1f} of {budget.minutes:.1f} min", flush=True)
@@ -266,7 +266,7 @@ def train(options: argparse.Namespace) -> None:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
         level = int(rng.choice(LEVELS, p=LEVEL_ODDS))
         codes, known, there = (x.to(device) for x in speakers.batch(rng, options.frames))
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             found, right = loss(model, codes, known, there, level, rng)
         optimizer.zero_grad()
         found.backward()

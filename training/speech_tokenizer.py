@@ -27,7 +27,7 @@ from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training.augment import recorded, warped
 from training.kokoro import FRAME
-from training.recipe import parsed
+from training.recipe import parsed, reduced
 from training.speech_data import read
 
 CONFIG = {
@@ -200,7 +200,7 @@ def train(model: ContentTraining, options: argparse.Namespace, steps: int, rate:
         if step % 200 == 0:
             corpus = Corpus(options.data, options.parts)  # it may have grown
         following = ahead.submit(corpus.batch, rng, options.frames)
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             loss, right, mel = model(wav, target, quantize)
         optimizer.zero_grad()
         loss.backward()

@@ -25,7 +25,7 @@ from assistant.models.seed import SeedTokenizer
 from assistant.tokenizers.image import normalized
 from training.budget import Average, Budget
 from training.pictures import NAMES, grid, picture, read_part
-from training.recipe import parsed
+from training.recipe import parsed, reduced
 from training.seed import CONFIG, load_training
 from training.syllabus.world import COLOURS
 
@@ -133,7 +133,7 @@ def train_vae(options: argparse.Namespace) -> None:
     rng, recent = np.random.default_rng([options.seed, progress.step]), []
     while progress.budget.fraction < 1:
         pixels = as_pixels(pictures[rng.integers(len(pictures), size=options.batch)], device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             latent = model.encode(pixels).latent_dist
             again = model.decode(latent.sample()).sample.float()
         sharp = sum((F.l1_loss(a, b) for a, b in zip(edges(again), edges(pixels), strict=True)), torch.tensor(0.0))
@@ -229,7 +229,7 @@ def train_unet(options: argparse.Namespace) -> None:
         labels = labels * (torch.rand(len(labels), 1, device=device) >= UNTOLD)
         noise = torch.randn_like(latents)
         times = torch.randint(schedule.config.num_train_timesteps, (len(latents),), device=device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             noisy = schedule.add_noise(latents, noise, times)
             predicted = unet(noisy, times, None, class_labels=labels).sample
         loss = F.mse_loss(predicted.float(), schedule.get_velocity(latents, noise, times))

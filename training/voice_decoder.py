@@ -1,8 +1,9 @@
 """Nano's SpeechTokenizer decoder: from code to sound. Encoder and codebooks are frozen.
 
 `train` learns from utterances and their codes (`training.codes`) to make what has the same spectra, at several
-resolutions, and what the ears hear as the same. In half of them most acoustic codes are SoundStorm's, as they will be:
-what was said is to be taken from the semantic ones. It spends `--minutes`, in one go or several.
+resolutions, and from what the ears hear in it: the semantic codes that it was made of. Most acoustic codes are
+SoundStorm's, as they will be (`training.mouth`): what was said is to be taken from the semantic ones. Of replies that
+nobody recorded, the ears alone judge. It spends `--minutes`, in one go or several.
 `listen` speaks unseen development utterances from their codes: WAV files, a picture of spectrograms, two figures.
 """
 
@@ -18,14 +19,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assistant.models.log_mel import LogMelEncoder, mel_filters
-from assistant.models.soundstorm import SoundStorm
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
-from training import soundstorm
 from training.budget import Average, Budget
 from training.codes import load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
-from training.recipe import parsed
+from training.mouth import OWN
+from training.recipe import parsed, reduced
 from training.speech_data import read_shard
 from training.speech_tokenizer import SCALE, ContentTraining, classes
 from training.wav import write_wav
@@ -34,42 +34,60 @@ CHECKPOINT = "checkpoint.pt"
 WINDOWS = (256, 512, 1024, 2048)
 """FFT sizes of the reconstruction loss, in samples; a quarter of each is its hop."""
 MEL_BANDS = {256: (20,), 512: (20, 40), 1024: (20, 80), 2048: (20, 80)}
-SHARES = {"spectra": 1.0, "content": 0.5}
+SHARES = {"spectra": 1.0, "tokens": 1.0}
 """How strongly each loss pulls at the waveform."""
+EDGE = 4
+"""Frames at both ends of a segment that the ears need to hear the others."""
+NOISE_DB = (15.0, 45.0)
+"""How far below the speech the noise lies through which the ears have to understand it."""
+
+
+Recorded = tuple[np.ndarray, np.ndarray | None]
+"""Codes [n_q, frames] and the recording [samples] int16 at half of full scale, if there is one."""
 
 
 class Voices:
-    """Speech and its codes in memory; each part of the corpus is drawn from equally often."""
+    """Codes in memory, with the recordings where there are any; each part of the corpus is drawn from equally often."""
 
     def __init__(self, data: Path, codes: Path, parts: list[str], segment: int) -> None:
         self.segment = segment
-        self.parts: list[list[tuple[np.ndarray, np.ndarray]]] = []
+        self.parts: list[list[Recorded]] = []
         for part in parts:
-            known = {(record["shard"], record["index"]): codes for record, codes in read_codes(codes, part)}
-            items = [
-                ((at_speech_level(speech) * 2**14).clip(-(2**15), 2**15 - 1).astype(np.int16), row)
-                for path in sorted(data.glob(f"{part}-*.npz"))
-                for record, speech in read_shard(path)
-                if (row := known.get((record["shard"], record["index"]))) is not None and row.shape[1] >= segment
-            ]
-            if items:
-                self.parts.append(items)
+            speech = {
+                (record["shard"], record["index"]): at_speech_level(wav)
+                for path in sorted(data.glob(f"{part.removesuffix('-mouth')}-*.npz"))
+                for record, wav in read_shard(path)
+            }
+            items: list[Recorded] = []
+            for record, row in read_codes(codes, part):
+                wav = speech.get((record.get("shard"), record.get("index")))
+                if row.shape[1] >= segment:
+                    kept = None if wav is None else (wav * 2**14).clip(-(2**15), 2**15 - 1).astype(np.int16)
+                    items.append((row, kept))
+            self.parts.append(items)
 
     @property
     def minutes(self) -> float:
-        return sum(row.shape[1] for items in self.parts for _, row in items) * FRAME / RATE / 60
+        return sum(row.shape[1] for items in self.parts for row, _ in items) * FRAME / RATE / 60
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
-        """Segments of `size` utterances: codes [n_q, B, segment] and wav [B, 1, segment * FRAME]."""
-        codes, wav = [], []
+        """Segments of `size` utterances, those with a recording first: codes [n_q, B, segment] and the recordings
+        [those, segment * FRAME]."""
+        codes, wavs, unheard = [], [], []
         for _ in range(size):
             items = self.parts[rng.integers(len(self.parts))]
-            speech, row = items[rng.integers(len(items))]
+            row, wav = items[rng.integers(len(items))]
             start = int(rng.integers(row.shape[1] - self.segment + 1))
-            codes.append(row[:, start : start + self.segment])
-            wav.append(speech[start * FRAME : (start + self.segment) * FRAME])
-        sound = torch.from_numpy(np.stack(wav).astype(np.float32) / 2**14)
-        return torch.from_numpy(np.stack(codes, 1).astype(np.int64)), sound.unsqueeze(1)
+            piece = row[:, start : start + self.segment]
+            if wav is None:
+                unheard.append(piece)
+            else:
+                codes.append(piece)
+                wavs.append(wav[start * FRAME : (start + self.segment) * FRAME])
+        sound = np.stack(wavs) if wavs else np.zeros((0, self.segment * FRAME))
+        return torch.from_numpy(np.stack(codes + unheard, 1).astype(np.int64)), torch.from_numpy(
+            sound.astype(np.float32) / 2**14
+        )
 
 
 def spectrum(wav: Tensor, n_fft: int) -> Tensor:
@@ -108,29 +126,25 @@ class SpectralLoss(nn.Module):
         return loss / len(WINDOWS)
 
 
-class ContentLoss(nn.Module):
-    """Distance of wav [B, S] to the wanted one in what the frozen ears hear: 0, the same, to 2, the opposite."""
+class TokenLoss(nn.Module):
+    """How unlikely the frozen ears find it that wav [B, S], through some noise, was made of codes [B, T] of layer 0."""
 
-    def __init__(self, ears: LogMelEncoder) -> None:
+    def __init__(self, ears: LogMelEncoder, rows: Tensor) -> None:
+        """rows: [codebook_size, dimension] of codebook 0."""
         super().__init__()
         self.ears = ears
+        self.register_buffer("rows", rows, persistent=False)
 
-    def content(self, wav: Tensor) -> Tensor:
-        return F.normalize(self.ears.content(self.ears.mel(wav.unsqueeze(1))).float(), dim=1)
-
-    def forward(self, wav: Tensor, want: Tensor) -> Tensor:
-        with torch.no_grad():
-            target = self.content(want)
-        return 1 - (self.content(wav) * target).sum(1).mean()
-
-
-@torch.no_grad()
-def with_guesses(codes: Tensor, storm: SoundStorm, given: int) -> Tensor:
-    """Codes [n_q, B, T] of which the second half of the batch keeps `given` frames of acoustic codes: the rest is
-    what SoundStorm makes of the semantic codes after them."""
-    kept, grid = codes.shape[1] // 2, codes[:, codes.shape[1] // 2 :].permute(1, 2, 0)
-    made = storm.generate(grid[:, given:, 0], grid[:, :given], steps=1)
-    return torch.cat([codes[:, :kept], torch.cat([grid[:, :given], made], 1).permute(2, 0, 1)], 1)
+    def forward(self, wav: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The cross-entropy, and the share of frames that are heard as what they are."""
+        level = wav.detach().square().mean(1, keepdim=True).sqrt()
+        below = torch.empty_like(level).uniform_(*NOISE_DB)
+        heard = wav + torch.randn_like(wav) * level * 10 ** (-below / 20)
+        content = F.normalize(self.ears.content(self.ears.mel(heard.unsqueeze(1))).float(), dim=1).transpose(1, 2)
+        rows = self.rows[:, : content.shape[-1]]
+        scores = SCALE * (2 * content @ rows.T - rows.square().sum(1))
+        scores, wanted = scores[:, EDGE:-EDGE].flatten(0, 1), codes[:, EDGE:-EDGE].flatten()
+        return F.cross_entropy(scores, wanted), (scores.argmax(-1) == wanted).float().mean()
 
 
 class Balance:
@@ -154,19 +168,19 @@ def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     tokenizer = load_tokenizer(options.tokenizer).tokenizer
     quantizer, decoder = tokenizer.quantizer.to(device), tokenizer.decoder.to(device).requires_grad_(True)
-    storm = soundstorm.load_soundstorm(options.soundstorm).to(device)
     voices = Voices(options.data, options.codes, options.parts, options.segment)
     print(f"{voices.minutes:.0f} minutes to learn from", flush=True)
-    spectra, content, balance = SpectralLoss().to(device), ContentLoss(tokenizer.encoder).to(device), Balance()
+    spectra, balance = SpectralLoss().to(device), Balance()
+    tokens = TokenLoss(tokenizer.encoder, quantizer.codebooks[0].embed).to(device)
     optimizer = torch.optim.AdamW(decoder.parameters(), options.rate, betas=(0.8, 0.99), weight_decay=0.01)
     average, budget, step = Average(decoder, 0.997), Budget(options.minutes), 0
     path = options.run / CHECKPOINT
     parts = {"decoder": decoder, "average": average.model, "optimizer": optimizer}
     if path.exists():
         saved = torch.load(path, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-        step, average.updates, balance.norms = saved["step"], saved["step"], saved["norms"]
+        for name in parts.keys() & saved.keys():  # one that was restored from its weights has no optimizer
+            parts[name].load_state_dict(saved[name])
+        step, average.updates, balance.norms = saved["step"], saved["step"], saved.get("norms", {})
         budget = Budget(options.minutes, saved["spent"])
         print(f"going on at step {step}, {budget.spent:.1f} of {budget.minutes:.1f} min", flush=True)
 
@@ -179,24 +193,25 @@ def train(options: argparse.Namespace) -> None:
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
         codes, want = (x.to(device) for x in voices.batch(rng, options.batch))
-        want, codes = want.squeeze(1), with_guesses(codes, storm, int(rng.integers(8, 20)))
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             wav = decoder(quantizer.decode(codes)).squeeze(1).float()
-        heard = wav.detach().requires_grad_(True)
-        with torch.autocast(device.type, torch.bfloat16):
-            losses = {"content": content(heard, want)}
-        losses["spectra"] = spectra(heard, want)
+        made = wav.detach().requires_grad_(True)
+        with reduced(device):
+            unlikely, right = tokens(made, codes[0])
+        losses = {"tokens": unlikely}
+        if len(want):
+            losses["spectra"] = spectra(made[: len(want)], want)
         optimizer.zero_grad()
-        wav.backward(balance.pull(heard, losses))
+        wav.backward(balance.pull(made, losses))
         nn.utils.clip_grad_norm_(decoder.parameters(), options.clip)
         optimizer.step()
         average.update(decoder)
         step += 1
-        recent.append([float(losses[name].detach()) for name in SHARES])
+        recent.append([float(x.detach()) for x in (losses.get("spectra", unlikely * np.nan), unlikely, right)])
         if step % 50 == 0:
-            mean = np.mean(recent[-50:], 0)
+            mean = np.nanmean(recent[-50:], 0)
             print(
-                f"step {step} spectra {mean[0]:.3f} content {mean[1]:.3f} {budget.spent:.1f} min",
+                f"step {step} spectra {mean[0]:.3f} tokens {mean[1]:.3f}, {mean[2]:.3f} right {budget.spent:.1f} min",
                 flush=True,
             )
         if step % 200 == 0:
@@ -267,16 +282,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["train", "listen"])
     parser.add_argument("--minutes", type=float, default=40)
-    parser.add_argument("--parts", nargs="+", default=["reply", "voices", "train", "words"])
+    parser.add_argument("--parts", nargs="+", default=["reply-mouth", "voices-mouth", OWN, "reply", "voices"])
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--segment", type=int, default=44, help="frames of 20 ms")
+    parser.add_argument("--segment", type=int, default=56, help="frames of 20 ms")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--clip", type=float, default=1.0)
     parser.add_argument("--count", type=int, default=8, help="utterances to listen to")
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
-    parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
     options = parsed(parser, Path("runs/voice_decoder"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {"train": train, "listen": listen}
     steps[options.step](options)

@@ -4,9 +4,11 @@ import { Brought, cardOf } from './attachments.js';
 import { Camera } from './camera.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { openLine, LineError } from './realtime.js';
+import { Stopwatch } from './stopwatch.js';
 import { makeRoom, stopMusic } from './tune.js';
 import { kindOf, upload, watchForFiles } from './uploads.js';
 import { View } from './view.js';
+import { waterfall } from './waterfall.js';
 
 const FIRST_PAUSE_MS = 500; // between two attempts to reconnect; it doubles
 const LONGEST_PAUSE_MS = 8000;
@@ -38,6 +40,11 @@ class Conversation {
   brought = new Map(); // by item: what the user brought
   tune = null; // waits until nobody speaks
   unsaid = []; // typed while there is no connection
+  stopwatch = new Stopwatch({
+    nextSound: () => this.line?.player?.nextSound() ?? null,
+    show: (id, milestones) => view.showTiming(id, waterfall(milestones)),
+    report: (response, ms) => this.line?.send({ type: 'response.latency.report', response_id: response, first_sound_ms: ms }),
+  });
 
   async start(microphone) {
     this.microphone = microphone;
@@ -72,10 +79,10 @@ class Conversation {
   }
 
   configure() {
-    const turnDetection = { type: 'server_vad', create_response: true, interrupt_response: true };
+    const turnDetection = { type: 'semantic_vad', create_response: true, interrupt_response: true };
     const audio = { input: { transcription: { model: 'default' }, turn_detection: turnDetection } };
     if (voices.includes(voice)) audio.output = { voice };
-    this.line.send({ type: 'session.update', session: { type: 'realtime', audio } });
+    this.line.send({ type: 'session.update', session: { type: 'realtime', audio, playback: { pauses: true } } });
   }
 
   // The connection is lost. Try to go on over another one for as long as the server keeps the conversation.
@@ -225,6 +232,7 @@ class Conversation {
         this.line?.interrupt();
         return this.show('hearing');
       case 'input_audio_buffer.speech_stopped':
+        this.stopwatch.speechStopped();
         return this.show('thinking');
       case 'conversation.item.added':
         return this.added(event.item, event.previous_item_id);
@@ -248,6 +256,7 @@ class Conversation {
         return view.remark(event.item_id, 'interrupted');
       case 'response.created':
         this.responding = true;
+        this.stopwatch.answering(event.response.id);
         view.hideProblem();
         return this.show('thinking');
       case 'response.output_audio_transcript.delta':
@@ -262,6 +271,8 @@ class Conversation {
         return this.silent();
       case 'response.done':
         return this.done(event.response);
+      case 'response.latency.updated':
+        return this.stopwatch.told(event);
       case 'error':
         return this.complain(event.error);
     }

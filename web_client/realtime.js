@@ -223,6 +223,8 @@ class Socket extends Line {
     const event = JSON.parse(message);
     if (event.type === 'session.resumed') this.inherit();
     if (event.type === 'response.output_audio.delta') this.player.push(event.item_id, event.delta);
+    if (event.type === 'output_audio_buffer.paused') this.player.pause(true);
+    if (event.type === 'output_audio_buffer.resumed') this.player.pause(false);
     super.receive(message);
   }
 

@@ -200,6 +200,15 @@ export class View {
     this.keepAtEnd(() => turn.append(aside));
   }
 
+  // How long an answer took, under it; in the place of what was known before.
+  showTiming(id, timing) {
+    const turn = this.turns.get(id);
+    if (!turn || !timing) return;
+    const before = turn.querySelector('.timing');
+    timing.open = before?.open ?? false;
+    this.keepAtEnd(() => (before ? before.replaceWith(timing) : turn.append(timing)));
+  }
+
   removeIfEmpty(id) {
     if (this.words(id)?.textContent === '') this.remove(id);
   }

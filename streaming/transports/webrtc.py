@@ -192,6 +192,12 @@ class Call:
     def finish(self, response_id: str) -> None:
         self.voice.playout.end(response_id)
 
+    def pause(self) -> None:
+        self.voice.playout.pause()
+
+    def resume(self) -> None:
+        self.voice.playout.resume()
+
     def flush(self) -> list[Played]:
         return self.voice.playout.clear()
 

@@ -77,7 +77,10 @@ def test_metrics_count_sessions_responses_and_errors():
                 await peer.send(json.dumps({"type": "response.create"}))
                 while json.loads(await peer.recv())["type"] != "response.done":
                     pass
-                text = (await http.get("/metrics")).text
+                served.worker.restarts = 2
+                for _ in range(2):
+                    text = (await http.get("/metrics")).text
+            assert "tertulia_worker_restarts_total 2.0" in text
             assert 'tertulia_sessions{transport="websocket"} 1.0' in text
             assert 'tertulia_responses_total{status="completed"} 1.0' in text
             assert 'tertulia_errors_total{code="invalid_json"} 1.0' in text

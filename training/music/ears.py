@@ -19,7 +19,7 @@ from assistant.models.log_mel import LogMel
 from training.budget import Budget
 from training.music.corpus import RATE, read, tags_of
 from training.music.score import INSTRUMENTS, MOODS, SECONDS, TEMPOS, Tags
-from training.recipe import parsed
+from training.recipe import parsed, reduced
 
 CLASSES = {"instrument": tuple(INSTRUMENTS), "mood": tuple(MOODS), "tempo": tuple(TEMPOS)}
 SAMPLES = round(SECONDS * RATE)
@@ -96,7 +96,7 @@ def train(options: argparse.Namespace) -> None:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
         chosen = rng.integers(len(music), size=options.batch)
         wav = recorded(torch.from_numpy(music[chosen].astype(np.float32) / 32767).to(device))
-        with torch.autocast(device.type, torch.bfloat16):
+        with reduced(device):
             found = listener(wav)
         losses = [F.cross_entropy(found[kind].float(), wanted[kind][chosen].to(device)) for kind in CLASSES]
         loss = torch.stack(losses).sum()

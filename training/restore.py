@@ -1,0 +1,64 @@
+"""Training goes on from the weights in `models/nano`: `python -m training.restore` writes them where the recipes look.
+
+Checkpoints that are there already stay. What only training has (optimizers, the phoneme classifier and the mel
+predictor beside the tokenizer) begins anew; without it nothing of `training.soundstorm`'s check but its levels counts,
+and `training.export` must be told to keep the voices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from training import soundstorm, voice_decoder
+from training.speech_tokenizer import ContentTraining
+
+LANGUAGE_MODEL_FILES = {"llama.json": "config.json", "tokenizer.model": "", "added_tokens.json": ""}
+
+
+def restore(models: Path, runs: Path) -> None:
+    codec = load_file(models / "speech_tokenizer.safetensors")
+    codec = {name: value.float() for name, value in codec.items()}
+    training = ContentTraining()
+    training.tokenizer.load_state_dict(codec)
+    _save(runs / "speech_tokenizer" / "codebooks.pt", training.state_dict())
+    _save(runs / "voice_decoder" / voice_decoder.CHECKPOINT, _averaged("decoder", training.tokenizer.decoder))
+    storm = soundstorm.SoundStorm.from_config(soundstorm.CONFIG)
+    storm.load_state_dict({k: v.float() for k, v in load_file(models / "soundstorm.safetensors").items()})
+    _save(runs / "soundstorm" / soundstorm.CHECKPOINT, _averaged("model", storm))
+    weights = {name: value.float() for name, value in load_file(models / "llama.safetensors").items()}
+    _save(runs / "language_model" / "model.pt", {"model": weights})
+    for source, target in LANGUAGE_MODEL_FILES.items():
+        shutil.copy(models / source, runs / "language_model" / (target or source))
+
+
+def _averaged(name: str, model: torch.nn.Module) -> dict[str, object]:
+    """A checkpoint of a recipe that keeps an average of its model."""
+    state: dict[str, Tensor] = model.state_dict()
+    return {name: state, "average": state, "step": 0, "spent": 0.0}
+
+
+def _save(path: Path, state: dict) -> None:
+    if path.exists():
+        print(f"{path} stays")
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(state, path)
+    print(f"{path} written")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=Path("models/nano"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    options = parser.parse_args()
+    restore(options.models, options.runs)
+
+
+if __name__ == "__main__":
+    main()
