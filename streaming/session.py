@@ -270,7 +270,7 @@ class Session:
         `unsent`: events of before. `silent_ms`: for how long nothing has been heard of the peer, who cannot be thought
         to have heard us better.
         """
-        self._reached_ms = now_ms - silent_ms
+        self._now_ms, self._reached_ms = now_ms, now_ms - silent_ms
         self._resumption.lose(now_ms)
         for event in unsent:
             self._resumption.miss(event)
@@ -280,10 +280,11 @@ class Session:
         if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
             self._end_stalled_speech(now_ms)
         if self._audible:
-            self._do(FlushAudio())
+            self._flush()
         for running in list(self._running.values()):
             if running.reply is not None and not running.reply.ended:
                 self._break_off(running.reply)
+        self._leaving.clear()
         if self._playing is not None and self._playing.item not in self._audible.values():
             self._cut(self._playing.item, self._reached_ms - self._playing.since_ms)
 
@@ -1163,7 +1164,7 @@ class Session:
     # A lost connection
 
     def _connected(self, now_ms: float) -> None:
-        self._busy_ms = self._audio_ms = now_ms
+        self._now_ms = self._busy_ms = self._audio_ms = now_ms
         self._microphone_missed = False
         self._resumption.renew()
 

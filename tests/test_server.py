@@ -73,8 +73,8 @@ def test_a_server_that_is_ended_while_it_starts_leaves_no_process_behind(number,
         worker = int(said.split()[-1])
         assert lives(worker)
         process.send_signal(number)
-        assert process.wait(10) == status
-        deadline = time.monotonic() + 5
+        assert process.wait(60) == status
+        deadline = time.monotonic() + 60
         while lives(worker):
             assert time.monotonic() < deadline, "the inference process stays behind"
             time.sleep(0.05)

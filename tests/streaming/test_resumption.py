@@ -229,6 +229,24 @@ def test_speech_that_was_cut_short_counts_as_said() -> None:
     assert speech is not None and len(speech) / SPEECH_RATE > 0.8
 
 
+@pytest.mark.parametrize("silent_s", [0.1, 0.3])
+def test_a_connection_that_is_lost_in_the_silence_behind_a_question_costs_no_answer(silent_s: float) -> None:
+    """Before and after it has begun to be answered, unheard, as if the turn were over."""
+    talk = Talk()
+    talk.speak(np.concatenate([silence(0.5), tone(0.8), silence(silent_s)]))
+    talk.lose()
+    talk.into_the_void(5)
+    talk.resume()
+    alive = [
+        one
+        for one in talk.requests
+        if not (one.response_id in talk.cancelled or one.transcript_only or one.prepare_only)
+    ]
+    assert len(alive) == 1
+    told = types(talk.output(*answer(alive[0])))
+    assert told.count("response.done") == 1 and talk.texts == ["hello there", "Hi! I am fine."]
+
+
 def test_nothing_that_waits_is_answered_where_nobody_asked_for_it() -> None:
     talk = Talk()
     detection = {"type": "server_vad", "create_response": False}

@@ -14,9 +14,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from streaming.events import Limits
+from streaming.metrics import Metrics
+from streaming.sessions import Line, Sessions
 from streaming.types import SPEECH_RATE, AttachmentStarted, Finished, Output, Request, SpeechDelta, TextDelta
 from tests.streaming.fakes import SEES_AND_DRAWS, FakeWorker, append, drawing, on_the_wire, tone, utterance
 from tests.streaming.serving import Served, serving
+from tests.streaming.test_runner import Peer as Listener
 from tests.streaming.test_webrtc import SDP, Peer
 from tests.streaming.test_websocket import HELLO, exchange, send, until
 
@@ -254,6 +257,18 @@ def test_who_waits_keeps_his_place_and_only_his():
             await served.until_empty()
             async with connect(served.socket_url) as newcomer:
                 assert (await greeted(newcomer))["type"] == "session.created"
+
+    run(test())
+
+
+def test_a_token_that_was_used_meanwhile_opens_no_place_in_a_full_house():
+    async def test() -> None:
+        transport = Listener()
+        line = Line(
+            Sessions(Metrics()), transport, lambda _: pytest.fail("no room"), "resume_used", has_room=lambda: False
+        )
+        await line.run(asyncio.Event().wait)
+        assert transport.closed is not None and transport.closed[0] == 1013
 
     run(test())
 
