@@ -43,7 +43,7 @@ latency: $(VENV)/installed-dev
 
 soak: $(VENV)/installed-dev
 	@echo "Calling a server with $(CONFIG), many times"
-	@$(PY) -m tools.soak --config $(CONFIG) $(ARGS)
+	@$(PY) -m tools.soak --config $(CONFIG) --html artifacts/soak.html $(ARGS)
 
 bench: $(VENV)/installed-dev
 	@$(PY) -m tools.bench --config $(CONFIG) $(ARGS)

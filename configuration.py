@@ -53,6 +53,8 @@ class Model:
     name: Text = "nano"  # what clients see as the session's model
     directory: Text = "models/nano"  # relative to this repository
     template: Literal["MMGPT", "AnyGPT"] = "MMGPT"
+    style: Literal["plain", "instruct", "base"] = "plain"  # how one-shot tasks are put: in everyday words, as the
+    # published chat model was taught tasks, or in the base model's prompts
     device: Annotated[str, Matching(r"cpu|cuda(:\d+)?", "cpu, cuda or cuda:N")] = "cpu"
     dtype: Literal["float32", "bfloat16", "float16", "int8"] = "float32"  # of the language model; int8: its weights
     threads: Annotated[int, Between(1, 256)] = 2
@@ -95,6 +97,23 @@ class Speech:
 
 
 @dataclass(frozen=True, slots=True)
+class Pictures:
+    """How picture tokens become a drawing (unCLIP); the defaults are the published ones."""
+
+    steps: Annotated[int, Between(1, 1000)] = 20
+    guidance: Annotated[float, Between(0, 100)] = 10.0  # 1 or less: none, at half the work
+
+
+@dataclass(frozen=True, slots=True)
+class Music:
+    """How music becomes tokens, and music tokens sound, chunk by chunk (a frame is four tokens)."""
+
+    heard_s: Annotated[float, Between(0.1, 600)] = 5.0  # of a piece; the published base model hears 20 s
+    first_chunk_frames: Annotated[int, Between(1, 10_000)] = 25
+    max_chunk_frames: Annotated[int, Between(1, 10_000)] = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """Where the server listens, who may come in, and the bounds on all that a peer sends."""
 
@@ -113,6 +132,7 @@ class Server:
     max_utterance_s: Annotated[float, Between(1, 600)] = 30.0
     events_per_second: Annotated[float, Between(1, 100_000)] = 200.0  # a client's events, on average
     idle_timeout_s: Annotated[float, Between(1, 86_400)] = 600.0
+    resume_timeout_s: Annotated[float, Between(0, 3600)] = 60.0  # a lost connection may be taken up again; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +162,12 @@ class Turns:
 
     vad_threshold: Annotated[float, Between(0, 1)] = 0.5
     prefix_padding_ms: Annotated[int, Between(0, 5000)] = 300
-    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500
+    detection: Literal["server_vad", "semantic_vad"] = "server_vad"
+    silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500  # server_vad: such a silence ends the turn
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"  # semantic_vad: how soon what sounds finished is
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
+    interruption_ms: Annotated[int, Between(0, 5000)] = 736  # of speech while a reply is heard; less only pauses it
+    unpaused_interruption_ms: Annotated[int, Between(0, 5000)] = 256  # the same, where the client cannot pause it
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +189,8 @@ class Configuration:
     model: Model = Model()
     generation: Generation = Generation()
     speech: Speech = Speech()
+    pictures: Pictures = Pictures()
+    music: Music = Music()
     server: Server = Server()
     turns: Turns = Turns()
     camera: Camera = Camera()
@@ -174,6 +200,8 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.speech.first_chunk_frames > self.speech.max_chunk_frames:
             raise ConfigurationError("[speech] first_chunk_frames must not be more than max_chunk_frames")
+        if self.music.first_chunk_frames > self.music.max_chunk_frames:
+            raise ConfigurationError("[music] first_chunk_frames must not be more than max_chunk_frames")
 
 
 def load(path: str | Path) -> Configuration:

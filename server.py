@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import contextlib
 import dataclasses
 import functools
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,7 @@ from streaming.settings import SessionSettings, TurnDetection, VideoInput
 from streaming.studio import Studio
 from streaming.transports.webrtc import Calls
 from streaming.transports.websocket import LingeringProtocol
-from streaming.vad import SpeechProbability
+from streaming.vad import Interruption, SpeechProbability
 from streaming.worker import Worker, WorkerError
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Tertulia cannot start: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
     return 0
 
 
@@ -72,7 +76,8 @@ async def serve(configuration: Configuration) -> None:
     with _listen(configuration.server.host, configuration.server.port) as listening:
         try:
             vad_model = silero.load()
-            await worker.start()
+            with _cut_off_by(signal.SIGTERM):  # as by Ctrl-C
+                await worker.start()
         except (WorkerError, silero.SileroMissing) as reason:
             raise CannotStart(str(reason)) from None
         try:
@@ -91,7 +96,8 @@ async def _serve(
     model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
     studio = Studio(limits, configuration.attachments.picture_format)
-    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio)
+    interruption = Interruption(turns.interruption_ms, turns.unpaused_interruption_ms)
+    house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio, interruption)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)
     app = create_app(house, doorkeeper, calls, PAGE, configuration.server.allowed_origins)
@@ -99,6 +105,7 @@ async def _serve(
         await _run(app, limits, listening, f"Tertulia ({model})", began)
     finally:
         await calls.close()
+        await house.sessions.close()
 
 
 def _flags(arguments: list[str] | None) -> argparse.Namespace:
@@ -130,6 +137,18 @@ def _listen(host: str, port: int) -> socket.socket:
         raise CannotStart(f"{what}; stop the program that has it, or choose another with --port or --host.") from None
 
 
+@contextlib.contextmanager
+def _cut_off_by(number: signal.Signals) -> Iterator[None]:
+    """A signal cancels the task that is in here."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(number)
+
+
 def _limits(configuration: Configuration) -> Limits:
     server, attachments = configuration.server, configuration.attachments
     return Limits(
@@ -150,12 +169,15 @@ def _limits(configuration: Configuration) -> Limits:
         attachments=attachments.max_files,
         attachment_s=attachments.lifetime_s,
         idle_s=server.idle_timeout_s,
+        resume_s=server.resume_timeout_s,
     )
 
 
 def _session_settings(configuration: Configuration, voices: tuple[str, ...]) -> SessionSettings:
     turns = configuration.turns
     detection = TurnDetection(
+        type=turns.detection,
+        eagerness=turns.eagerness,
         threshold=turns.vad_threshold,
         prefix_padding_ms=turns.prefix_padding_ms,
         silence_duration_ms=turns.silence_duration_ms,

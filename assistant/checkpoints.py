@@ -38,6 +38,13 @@ MODEL_SET = (
     "voices.safetensors",
 )
 """What a model folder must hold and its MANIFEST must list."""
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "seed": ("seed.json", "seed_quantizer.safetensors", "eva_vit.safetensors"),
+    "unclip": ("unclip/model_index.json",),
+    "encodec": ("encodec/config.json", "encodec/model.safetensors"),
+}
+"""What it may hold besides: eyes (assistant.tokenizers.image), a hand that draws (assistant.decoders.image), and ears
+and hands for music. Loaded when first asked for; of a part that is there, MANIFEST must list every file."""
 
 
 class CheckpointError(Exception):
@@ -55,6 +62,7 @@ class ModelSet:
     tokenizer_model: Path  # sentencepiece
     added_tokens: Path  # JSON {token: id}
     voices: dict[str, Tensor]  # [frames, n_q] int64 codes of each voice's prompt, in the file's order
+    parts: frozenset[str] = frozenset()  # those of PARTS that the folder holds
 
 
 def load_model_set(directory: Path) -> ModelSet:
@@ -63,7 +71,8 @@ def load_model_set(directory: Path) -> ModelSet:
     Raises CheckpointError naming the file at fault, and the keys or values in it where that is known.
     """
     directory = Path(directory)
-    verify(directory, MODEL_SET)
+    parts = {name: part_files(directory, name) for name in PARTS}
+    verify(directory, (*MODEL_SET, *(file for files in parts.values() for file in files)))
     tokenizer = load_speech_tokenizer(directory / "speech_tokenizer.json", directory / "speech_tokenizer.safetensors")
     return ModelSet(
         speech_tokenizer=tokenizer,
@@ -73,7 +82,18 @@ def load_model_set(directory: Path) -> ModelSet:
         tokenizer_model=directory / "tokenizer.model",
         added_tokens=directory / "added_tokens.json",
         voices=load_voices(directory / "voices.safetensors", tokenizer),
+        parts=frozenset(name for name, files in parts.items() if files),
     )
+
+
+def part_files(directory: Path, part: str) -> tuple[str, ...]:
+    """The files of one of PARTS, relative to the model folder: its own, and all else in its folder; none if no file of
+    it is there."""
+    folder = directory / part
+    found = sorted(path.relative_to(directory).as_posix() for path in folder.rglob("*") if path.is_file())
+    if found or any((directory / name).exists() for name in PARTS[part]):
+        return tuple(dict.fromkeys((*PARTS[part], *found)))
+    return ()
 
 
 def verify(directory: Path, required: tuple[str, ...]) -> None:

@@ -5,6 +5,8 @@ A dialogue reads, in template MMGPT,
     SYSTEM \\n
     [Human]: <sosp>...<eosp>  Please recognize the voice command and give reply and voice<eoh> \\n
     [MMGPT]: <-Ins-> what was heard <-Res-> what is answered <sosp>...<eosp><eos> \\n
+    [Human]: <soim>...<eoim> what was typed about a picture<eoh> \\n
+    [MMGPT]: what is answered <sosp>...<eosp><soim>...<eoim><eos> \\n
     [Human]: ...
 
 Its tokens are the plain concatenation of `system_tokens` and, turn by turn, `user_turn_tokens` and
@@ -12,6 +14,9 @@ Its tokens are the plain concatenation of `system_tokens` and, turn by turn, `us
 one after it; a user's turn ends with `[MMGPT]:`, where generation starts; an assistant's turn is what was generated, up
 to <eos>, and then a newline (`turn_end`). So a prompt, the tokens generated, `turn_end` and the next user's turn are a
 prompt again, and what is cached stays valid.
+
+Pictures and music are segments (`<soim>...<eoim>`, `<somu>...<eomu>`) that are known apart from the words: those that
+the user shows stand before his words (`shown`), those that the assistant makes behind its own (`with_made`).
 """
 
 from __future__ import annotations
@@ -98,13 +103,18 @@ class Dialogue:
         plain = self.tokenizer.encode_plain((instructions.strip() or self.template.system) + "\n")
         return [self.tokenizer.bos, *plain]
 
-    def user_turn_tokens(self, speech_codes: Iterable[int] | None = None, text: str = "") -> list[int]:
+    def user_turn_tokens(
+        self, speech_codes: Iterable[int] | None = None, text: str = "", *, shown: bool = False
+    ) -> list[int]:
         """`[Human]: ...<eoh>\\n[MMGPT]:` of typed text, or of speech and perhaps a text beside it.
 
-        Speech is followed by the published request for a spoken reply.
+        Speech is followed by the published request for a spoken reply. shown: pictures or music go before the words,
+        which are then tokenized apart from the name; `with_shown` puts them there.
         """
         words = self.vocabulary
-        if speech_codes is None:
+        if speech_codes is None and shown:
+            content = [*self.tokenizer.encode_plain(": "), *self.tokenizer.encode_plain(f" {text}")]
+        elif speech_codes is None:
             content = self.tokenizer.encode_plain(f": {text}")
         else:
             request = interleaved(text, speech=[""])
@@ -115,15 +125,36 @@ class Dialogue:
             ]
         return [words.user, *content, words.user_end, *self.turn_end, self.assistant, *self._colon]
 
+    def with_shown(self, turn: Sequence[int], segments: Sequence[Sequence[int]]) -> list[int]:
+        """A user's turn with pictures and music before its words."""
+        space, opening = self.tokenizer.encode_plain(" "), self.tokenizer.encode_plain(": ")
+        if list(turn[1 : 1 + len(opening)]) != opening:  # typed, and not as if something were shown
+            opening = self._colon
+        before, words = list(turn[: 1 + len(opening)]), list(turn[1 + len(opening) :])
+        for number, segment in enumerate(segments):
+            before += [*(space if number else ()), *segment]
+        return [*before, *(space if words[:1] == [self.vocabulary.speech.start] else ()), *words]
+
+    def to_be_continued(self, turn: Sequence[int]) -> list[int]:
+        """A user's turn up to the last picture or music of it: what can be read before the words are known."""
+        ends = [modality.end for modality in (self.vocabulary.image, self.vocabulary.music) if modality is not None]
+        last = max((place for place, token in enumerate(turn) if token in ends), default=len(turn) - 1)
+        return list(turn[: last + 1])
+
     def assistant_turn_tokens(
-        self, transcript: str | None, text: str, speech_codes: Iterable[int] | None = None
+        self,
+        transcript: str | None,
+        text: str,
+        speech_codes: Iterable[int] | None = None,
+        made: Sequence[Sequence[int]] = (),
     ) -> list[int]:
         """` <-Ins-> transcript <-Res-> text <sosp>...<eosp><eos>` and the newline after it.
 
-        Without a transcript (the user typed) the text stands alone; without speech codes the reply ends after its text.
+        Without a transcript (the user typed) the text stands alone; without speech codes the reply ends after its text,
+        or after the pictures and music that were `made`.
         """
         words = self.vocabulary
-        reply = f" {text}" if speech_codes is None else f" {text} "
+        reply = f" {text}" if speech_codes is None and not made else f" {text} "
         if transcript is None:
             tokens = self._after_colon(reply)
         else:
@@ -136,14 +167,21 @@ class Dialogue:
             ]
         if speech_codes is not None:
             tokens += words.speech.segment(speech_codes)
-        return [*tokens, self.reply_end, *self.turn_end]
+        return [*tokens, *(token for segment in made for token in segment), self.reply_end, *self.turn_end]
+
+    def with_made(self, turn: Sequence[int], segment: Sequence[int]) -> list[int]:
+        """A whole assistant's turn with one more picture or piece of music at its end."""
+        end = [self.reply_end, *self.turn_end]
+        assert list(turn[-len(end) :]) == end, "a turn ends with its end"
+        return [*turn[: -len(end)], *segment, *end]
 
     def close(self, generated: Sequence[int]) -> list[int]:
         """Generated tokens, cut off anywhere, as a whole assistant's turn: open speech is ended, the newline added."""
         tokens = list(generated)
         words = self.vocabulary
         speech = words.speech
-        while tokens and tokens[-1] in (*words.reply_ends, speech.start):
+        starts = {modality.start for modality in (speech, words.image, words.music) if modality is not None}
+        while tokens and (tokens[-1] in starts or tokens[-1] in words.reply_ends):
             tokens.pop()
         if tokens and tokens[-1] in speech.tokens:
             tokens.append(speech.end)

@@ -43,6 +43,33 @@ TASKS = {
 }
 """Templates by task. Those that `instruction_prompt` does not use made training data."""
 
+ONE_SHOT = {
+    "plain": {
+        "say": "can you say {text}",
+        "draw": "draw {text}",
+        "compose": "play {text}",
+        "describe image": "what is this",
+        "describe music": "what music is this",
+    },
+    "instruct": {
+        "say": TASKS["Text-to-Speech"].replace("{caption}", "{text}"),
+        "compose": TASKS["Text-to-Music"].replace("{caption}", "{text}"),
+        "describe image": TASKS["Image-to-Text Caption"].removeprefix("{image} "),
+        "describe music": TASKS["Music-to-Text"].removeprefix("{music} "),
+    },
+}
+"""What the user says for a task, to a model that talks in everyday words and to the published chat model: one_shot."""
+
+BASE_INSTRUCTIONS = {
+    "say": "Would you kindly read this text out loud so that I can hear it?",
+    "transcribe": "Provide a textual representation of the spoken content.",
+    "draw": "Depict the essence of this text visually.",
+    "compose": "Create a musical piece that captures the essence of this caption.",
+    "describe image": "Provide a brief description of the contents of this picture.",
+    "describe music": "Describe the melody and rhythm of this music.",
+}
+"""One of the base model's own instructions for each task. Its scripts pick one of a hundred or so at random."""
+
 _SEED_BENCH = {
     **dict.fromkeys(range(1, 17), "one image"),
     **dict.fromkeys(range(17, 19), "two images"),
@@ -113,6 +140,13 @@ def instruction_prompt(
             return TASKS[task].format(caption=instruction)
         case _:
             return instruction
+
+
+def one_shot(style: Literal["plain", "instruct"], verb: str, text: str) -> str:
+    """The user's message for a task; what he shows or plays stands before it."""
+    if style == "instruct" and verb == "draw":
+        return instruction_prompt("Text-to-Image Generation", text)
+    return ONE_SHOT[style][verb].format(text=text)
 
 
 def _seed_bench(question_type: int, instruction: str, images: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """A turn becomes a stream of outputs: what was heard, the answer's text, and its sound while it is being decoded.
 
     speech -> tokens (ears) -> prompt -> engine: transcript, reply text, speech tokens -> sound (mouth)
+    pictures, music -> tokens (assistant.media) -> prompt   engine: their tokens -> drawings, tunes (assistant.works)
 
 One session has one sequence in the engine, whose cache outlives the turns. Nothing of the dialogue is kept here beside
 it: every request brings the whole dialogue, and the engine computes what differs from the tokens that it holds.
@@ -11,10 +12,10 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,17 +30,22 @@ from assistant.engine.engine import Engine, EngineConfig
 from assistant.engine.grammar import Kind
 from assistant.engine.sampling import Sampling
 from assistant.layers.linear import quantize
+from assistant.media import MediaModels
 from assistant.models.llama import Llama
-from assistant.tokenizers.speech import SpeechEars
+from assistant.tokenizers.speech import HeardSoFar, SpeechEars
 from assistant.tokenizers.text import TextStream, TextTokenizer
-from assistant.vocabulary import Vocabulary
+from assistant.vocabulary import MUSIC_CODEBOOKS, Vocabulary
+from assistant.works import Workshop
 from configuration import Configuration, Generation
 from configuration import Sampling as Limits
 from streaming.types import (
     SPEECH_RATE,
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
+    Overheard,
+    Perceived,
     Request,
     SpeechDelta,
     TextDelta,
@@ -55,9 +61,15 @@ ANSWER_WITHIN_S = 0.3
 """When the first sound of an answer is due after the question: until then, sounds about to run dry come first."""
 COMFORTABLY_AHEAD_S = 1.5
 """A response whose listener has that much more to hear makes no sound while another's listener waits for the first."""
+READ_AHEAD_S = 0.2
+"""Nobody's sound may be due so soon when an utterance that goes on is read ahead."""
 FORGET_SHARE = 2
 """When a dialogue outgrows the context, half of the room is made free at once: dropping turns changes the start of the
 prompt, which is then computed anew, so it should not happen every turn."""
+MEDIA_SHARE = 2
+"""Pictures and music may take half of the context; the oldest are forgotten before any words are."""
+DARK = "(The camera sees nothing: it is dark.)"
+"""What the model is told beside the words of a user whose camera is covered."""
 
 Part = Literal["opening", "transcript", "text", "speech", "end"]
 Reason = Literal["completed", "cancelled", "max_output_tokens"]
@@ -79,6 +91,7 @@ class _Response:
     submitted: float
     sequence: engine.Sequence | None = None  # from its start on
     user_tokens: tuple[int, ...] = ()
+    asked: str = ""  # the user's words, once they are known
     part: Part = "opening"  # what the next token belongs to
     words: TextStream | None = None  # of the transcript, then of the text
     reply: str = ""  # the text sent so far
@@ -89,6 +102,7 @@ class _Response:
     cut: bool = False  # by max_output_tokens
     text_in: int = 0
     audio_in: int = 0
+    image_in: int = 0
     cached: int = 0
     text_out: int = 0
     audio_out: int = 0
@@ -99,11 +113,28 @@ class _Response:
         return self.request.response_id
 
     @property
+    def all_sent(self) -> bool:
+        """Whether all is decoded, and all of its sound made."""
+        decoded = self.sequence is not None and self.sequence.finished is not None
+        return decoded and (self.speech is None or self.speech.finished)
+
+    @property
     def runs_dry_at(self) -> float:
         """When its listener, who began at once, will have heard all that was sent."""
         if self.sounds_since is None:
             return self.submitted + ANSWER_WITHIN_S
         return self.sounds_since + self.samples_sent / SPEECH_RATE
+
+
+@dataclass(slots=True, eq=False)
+class _Listening:
+    """An utterance that goes on, and the dialogue before it."""
+
+    overheard: Overheard  # its first piece
+    heard: HeardSoFar = field(default_factory=HeardSoFar)
+    new: list[np.ndarray] = field(default_factory=list)  # pieces that have not been read
+    samples: int = 0
+    due: bool = False  # to be read; not while a request may bring it all
 
 
 class AnyGPTResponder:
@@ -118,6 +149,7 @@ class AnyGPTResponder:
         ears: SpeechEars,
         mouth: SpeechDecoder,
         generation: Generation,
+        media: MediaModels | None = None,
         *,
         seed: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -126,20 +158,28 @@ class AnyGPTResponder:
         self.voices = tuple(mouth.voices)
         self.engine, self.tokenizer, self.vocabulary, self.dialogue = llm, tokenizer, vocabulary, dialogue
         self.ears, self.mouth, self._generation = ears, mouth, generation
+        self.media = media or MediaModels(Path(), frozenset(), vocabulary)
+        self.abilities = replace(self.media.abilities, overhears=True)
+        self.works = Workshop(llm, vocabulary, self.media)
         self.sampling: dict[Kind, Sampling] = {
             "text": _sampling(generation.text),
             "speech": _sampling(generation.speech),
+            "image": _sampling(generation.image),
+            "music": _sampling(generation.music),
         }
         self._random, self._clock = random.Random(seed), clock
         self._sequences: dict[str, engine.Sequence] = {}
         self._waiting: deque[_Response] = deque()
         self._running: dict[str, _Response] = {}  # by session: one at a time
+        self._listening: dict[str, _Listening] = {}  # by session
         self._closing: set[str] = set()
         self._outputs: list[Output] = []
 
     @classmethod
-    def from_configuration(cls, configuration: Configuration, seed: int | None = None) -> AnyGPTResponder:
-        """Load the models that the configuration names and warm them up.
+    def from_configuration(
+        cls, configuration: Configuration, seed: int | None = None, *, warm: bool = True
+    ) -> AnyGPTResponder:
+        """Load the models that the configuration names and warm them up, unless for a single task.
 
         Raises CheckpointError where the model folder is not whole.
         """
@@ -172,9 +212,19 @@ class AnyGPTResponder:
             SpeechEars(codec),
             mouth,
             configuration.generation,
+            MediaModels(
+                model.path,
+                parts.parts,
+                vocabulary,
+                configuration.pictures,
+                configuration.music,
+                device=model.device,
+                seed=seed or 0,
+            ),
             seed=seed,
         )
-        responder.warm_up()
+        if warm:
+            responder.warm_up()
         return responder
 
     def warm_up(self) -> None:
@@ -198,6 +248,22 @@ class AnyGPTResponder:
     def submit(self, request: Request) -> None:
         """Queue a request: it starts when the session's earlier responses have ended."""
         self._waiting.append(_Response(request, self._clock()))
+        if request.session_id in self._listening:
+            self._listening[request.session_id].due = False
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Queue what is being said. Where a piece is missing, the rest of the utterance is not read ahead."""
+        if overheard.start == 0:
+            self._listening[overheard.session_id] = _Listening(overheard)
+        listening = self._listening.get(overheard.session_id)
+        if listening is None:
+            return
+        if (listening.overheard.utterance_id, listening.samples) != (overheard.utterance_id, overheard.start):
+            del self._listening[overheard.session_id]
+            return
+        listening.new.append(overheard.pcm)
+        listening.samples += len(overheard.pcm)
+        listening.due = True
 
     def cancel(self, response_id: str) -> None:
         """End a response at the next step. One that has ended already is not missed."""
@@ -205,8 +271,12 @@ class AnyGPTResponder:
             if response.id == response_id:
                 response.cancelled = True
 
+    def cancel_attachment(self, attachment_id: str) -> None:
+        """End a drawing or a tune at the next step. One that has ended already is not missed."""
+        self.works.cancel(attachment_id)
+
     def close_session(self, session_id: str) -> None:
-        """Cancel the session's responses and give its cache back, at the next step."""
+        """Cancel the session's responses and attachments and give its cache back, at the next step."""
         self._closing.add(session_id)
         for response in self._all():
             if response.request.session_id == session_id:
@@ -214,16 +284,25 @@ class AnyGPTResponder:
 
     @property
     def idle(self) -> bool:
-        return not (self._waiting or self._running or self._closing)
+        return self._silent and self.works.idle
+
+    @property
+    def _silent(self) -> bool:
+        """Nothing is left to do but works."""
+        due = any(listening.due for listening in self._listening.values())
+        return not (self._waiting or self._running or self._closing or due) and self.engine.idle
 
     def step(self) -> list[Output]:
-        """Cancel, start one response, decode a token of each that runs, make one chunk of sound."""
+        """Cancel, start one response, read ahead, decode a token of each that runs, make one chunk of sound, then a bit
+        of what is made beside them."""
         self._outputs = []
         self._end_cancelled()
         self._close_sessions()
         self._start_next()
+        self._read_ahead()
         self._decode()
         self._speak()
+        self._work()
         self._end_complete()
         return self._outputs
 
@@ -236,9 +315,12 @@ class AnyGPTResponder:
 
     def _close_sessions(self) -> None:
         for session_id in self._closing:
+            self._listening.pop(session_id, None)
             sequence = self._sequences.pop(session_id, None)
             if sequence is not None:
                 self.engine.close(sequence)
+            self.works.close_session(session_id)
+            self.media.forget(session_id)
         self._closing.clear()
 
     def _start_next(self) -> None:
@@ -250,8 +332,45 @@ class AnyGPTResponder:
                     self._start(response)
                 return
 
+    def _read_ahead(self) -> None:
+        """Hear one utterance that goes on, and have what is new of the prompt computed, unless somebody waits."""
+        soon = self._clock() + READ_AHEAD_S
+        waited_for = (
+            response.sounds_since is None or response.runs_dry_at < soon for response in self._running.values()
+        )
+        if self._waiting or any(waited_for):
+            return
+        for session_id, listening in list(self._listening.items()):
+            if listening.due and session_id not in self._running:
+                listening.due = False
+                try:
+                    self._hear_on(session_id, listening)
+                except Refused:  # which will be said when the turn is over
+                    del self._listening[session_id]
+                except Exception:
+                    logger.exception("session %s: reading ahead failed", session_id)
+                    del self._listening[session_id]
+                return
+
+    def _hear_on(self, session_id: str, listening: _Listening) -> None:
+        longest = self._room // 2
+        if self.ears.frames(listening.samples) > longest:
+            raise Refused("input_too_long", "That is too long to understand at once.")
+        first = listening.overheard
+        listening.heard = self.ears.listen_on(listening.heard, np.concatenate(listening.new))
+        listening.new.clear()
+        turn = self.dialogue.user_turn_tokens(listening.heard.codes)
+        begun = Turn("user", tokens=tuple(turn[: turn.index(self.vocabulary.speech.end)]))
+        request = Request(session_id, "", (*first.turns, begun))
+        turns = self._prompt_turns(self._read(request)[0])
+        system = self.dialogue.system_tokens(first.instructions)
+        prompt = self._within_context(len(system), turns, self._reserve(True, request))
+        self.engine.set_prompt(self._sequence(session_id), [*system, *prompt])
+
     def _decode(self) -> None:
         for session_id, token in self.engine.step():
+            if self.works.take(session_id, token):
+                continue
             response = self._running.get(session_id)
             if response is not None and not response.cut:
                 with self._work_of(response):
@@ -276,12 +395,23 @@ class AnyGPTResponder:
                 response.samples_sent += len(pcm)
                 self._outputs.append(SpeechDelta(response.id, pcm))
 
+    def _work(self) -> None:
+        """A bit of a drawing or a tune, if no listener has to wait for sound because of it."""
+        soon = self._clock() + COMFORTABLY_AHEAD_S
+        hurry = any(
+            response.request.speak and not response.all_sent and response.runs_dry_at < soon
+            for response in self._running.values()
+        )
+        self._outputs += self.works.step(work=not hurry, wait=self._silent)
+
     def _end_complete(self) -> None:
         for response in list(self._running.values()):
             with self._work_of(response):
                 assert response.sequence is not None
                 match response.sequence.finished:
                     case None:
+                        if response.request.prepare_only and not response.sequence.active:
+                            self._finish(response, "completed")
                         continue
                     case "error":
                         raise response.sequence.error or RuntimeError("the engine failed")
@@ -289,7 +419,7 @@ class AnyGPTResponder:
                         response.cut = True
                 if response.cut:
                     self._close_part(response)
-                if response.speech is None or response.speech.finished:
+                if response.all_sent and not self.works.may_begin_more(response.id):
                     self._finish(response, "max_output_tokens" if response.cut else "completed")
 
     # ---- one response
@@ -300,9 +430,11 @@ class AnyGPTResponder:
         if request.voice and request.voice not in self.voices:
             raise Refused("unknown_voice", f"There is no voice {request.voice!r}; there are {', '.join(self.voices)}.")
         system = self.dialogue.system_tokens(request.instructions)
-        turns = self._turn_tokens(request.turns)
-        if request.turns and request.turns[-1].role == "user":
-            response.user_tokens = tuple(turns[-1])
+        read, perceived = self._read(request)
+        self._outputs += perceived
+        if read and read[-1].role == "user":
+            response.user_tokens, response.asked = read[-1].tokens, read[-1].text
+        turns = self._prompt_turns(read)
         self._passed(response, "speech_tokens")
         heard = words.speech.start in turns[-1]
         if request.transcript_only and not heard:
@@ -310,11 +442,16 @@ class AnyGPTResponder:
             return
         response.part = "opening" if heard else "text"
         response.words = TextStream(self.tokenizer)
+        if request.prepare_only:
+            turns[-1] = self.dialogue.to_be_continued(turns[-1])
         prompt = [*system, *self._within_context(len(system), turns, self._reserve(heard, request))]
-        response.audio_in = sum(token in words.speech.tokens for token in prompt)
-        response.text_in = len(prompt) - response.audio_in
+        kinds = Counter(words.kind(token) for token in prompt)
+        response.audio_in, response.image_in = kinds["speech"] + kinds["music"], kinds["image"]
+        response.text_in = len(prompt) - response.audio_in - response.image_in
         response.sequence = self._sequence(request.session_id)
         response.cached = self.engine.set_prompt(response.sequence, prompt)
+        if request.prepare_only:
+            return
         state, seed = self._grammar(request, heard), self._random.getrandbits(32)
         self.engine.generate(response.sequence, state, self.sampling, self._room, seed)
 
@@ -335,6 +472,8 @@ class AnyGPTResponder:
             max_transcript=text,
             max_text=text,
             max_speech=speech,
+            makes=self.media.makes if request.attachments else (),
+            max_music_frames=self._music_frames,
         )
 
     def _take(self, response: _Response, token: int) -> None:
@@ -348,7 +487,9 @@ class AnyGPTResponder:
         self._passed(response, "prefill")
         self._passed(response, "first_token")
         if token in words.speech.tokens:
-            self._passed(response, "first_speech_token")
+            if response.audio_out == 0:
+                self._passed(response, "first_speech_token")
+                self._outputs.append(FirstSpeechToken(response.id))
             response.audio_out += 1
             assert response.speech is not None
             response.speech.feed(words.speech.to_codes([token]))
@@ -362,6 +503,15 @@ class AnyGPTResponder:
                 response.part, response.words = "text", TextStream(self.tokenizer)
             elif token == words.speech.start and request.speak:
                 response.part, response.speech = "speech", self.mouth.open(request.voice or self.voices[0])
+            elif words.kind_begun(token) in self.media.makes:
+                self.works.begin(
+                    sequence,
+                    response.id,
+                    request.session_id,
+                    response.asked,
+                    streamed=request.stream_music,
+                    music_frames=self._music_frames,
+                )
         limit = request.max_output_tokens
         if limit is not None and response.text_out + response.audio_out >= limit and sequence.finished is None:
             response.cut = True
@@ -373,6 +523,7 @@ class AnyGPTResponder:
             assert response.words is not None
             self._say(response, response.words.finish())
             if response.part == "transcript":
+                response.asked = response.words.text
                 self._outputs.append(TranscriptDone(response.id, response.words.text, response.user_tokens))
         elif response.part == "speech":
             assert response.speech is not None
@@ -392,6 +543,7 @@ class AnyGPTResponder:
     def _finish(self, response: _Response, reason: Reason) -> None:
         if response.sequence is not None:
             self.engine.stop(response.sequence)
+        self.works.end_response(response.id)
         self._passed(response, "done")
         finished = Finished(
             response.id,
@@ -399,7 +551,14 @@ class AnyGPTResponder:
             response.reply,
             response.user_tokens,
             self._assistant_tokens(response),
-            Usage(response.text_in, response.audio_in, response.cached, response.text_out, response.audio_out),
+            Usage(
+                response.text_in,
+                response.audio_in,
+                response.cached,
+                response.text_out,
+                response.audio_out,
+                response.image_in,
+            ),
             response.milestones_ms,
         )
         self._forget(response)
@@ -416,18 +575,67 @@ class AnyGPTResponder:
 
     # ---- the prompt
 
+    def _read(self, request: Request) -> tuple[list[Turn], list[Perceived]]:
+        """The request's turns, with tokens for pictures, music and what is asked; and what is to be told of these."""
+        turns, perceived, shown = list(request.turns), [], False
+        for index, turn in enumerate(turns):
+            asked = index == len(turns) - 1
+            words = bool(turn.text) or turn.speech is not None
+            if not turn.tokens:
+                tokens: list[int] = []
+                before = turns[index - 1] if index else Turn("assistant")
+                if turn.image is None and turn.music is None:
+                    tokens = self._write(turn, before, asked, shown) if asked and turn.role == "user" else []
+                elif segment := self.media.segment(request.session_id, turn, self._room // MEDIA_SHARE):
+                    tokens = segment
+                    if words and turn.role == "user":
+                        tokens = self.dialogue.with_shown(self._write(turn, before, asked, True), [segment])
+                    if not asked or request.prepare_only:
+                        perceived.append(Perceived(request.response_id, index, tuple(tokens)))
+                turns[index] = replace(turn, tokens=tuple(tokens), image=None, music=None)
+            shown = turn.role == "user" and self.media.is_segment(turns[index].tokens)
+        return turns, perceived
+
+    def _prompt_turns(self, turns: Sequence[Turn]) -> list[list[int]]:
+        return self._turn_tokens(self.media.without_old(turns, self._room // MEDIA_SHARE))
+
     def _turn_tokens(self, turns: Sequence[Turn]) -> list[list[int]]:
         """The turns as tokens, user's and assistant's by turns, the user's first and last.
 
-        Where two of one side follow each other, an empty turn of the other stands between them.
+        Where two of one side follow each other, an empty turn of the other stands between them. What the user shows
+        joins the words that follow, what the assistant made the words before.
         """
         written: list[list[int]] = []
+        shown: list[Sequence[int]] = []
         before = Turn("assistant")
-        for turn in turns:
+
+        def say(turn: Turn, tokens: list[int]) -> None:
+            nonlocal before
             if turn.role == before.role:
                 written.append(self._silence(turn.role))
-            written.append(list(turn.tokens) or self._write(turn, before, asked=turn is turns[-1]))
+            written.append(tokens)
             before = turn
+
+        def show() -> None:
+            if shown:
+                say(Turn("user"), self.dialogue.with_shown(self.dialogue.user_turn_tokens(shown=True), shown))
+                shown.clear()
+
+        for turn in turns:
+            media = self.media.is_segment(turn.tokens)
+            if media and turn.role == "user":
+                shown.append(turn.tokens)
+            elif media and written and before.role == "assistant" and not shown:
+                written[-1] = self.dialogue.with_made(written[-1], turn.tokens)
+            elif turn.role == "assistant":
+                show()
+                said = self.dialogue.close([]) if media else list(turn.tokens) or self._write(turn, before, asked=False)
+                say(turn, self.dialogue.with_made(said, turn.tokens) if media else said)
+            else:
+                said = list(turn.tokens) or self._write(turn, before, turn is turns[-1], bool(shown))
+                say(turn, self.dialogue.with_shown(said, shown) if shown else said)
+                shown.clear()
+        show()
         if before.role == "assistant":
             written.append(self.dialogue.user_turn_tokens())
         return written
@@ -436,8 +644,11 @@ class AnyGPTResponder:
         """An empty turn of the other side."""
         return self.dialogue.user_turn_tokens() if beside == "assistant" else self.dialogue.close([])
 
-    def _write(self, turn: Turn, before: Turn, asked: bool) -> list[int]:
-        """A turn that no tokens are known of. What is asked now must be heard; of the past the text is enough."""
+    def _write(self, turn: Turn, before: Turn, asked: bool, shown: bool = False) -> list[int]:
+        """A turn that no tokens are known of. What is asked now must be heard; of the past the text is enough.
+
+        shown: the user shows something before these words.
+        """
         words = self.vocabulary
         if turn.role == "assistant":
             spoken_to = before.role == "user" and (before.speech is not None or words.speech.start in before.tokens)
@@ -448,9 +659,10 @@ class AnyGPTResponder:
         if too_long and asked:
             seconds = longest * self.ears.frame_samples // SPEECH_RATE
             raise Refused("input_too_long", f"That was too long to understand at once: at most {seconds} seconds.")
+        dark = DARK if turn.dark_camera and "image" in self.media.takes else ""
         if turn.speech is None or too_long:
-            return self.dialogue.user_turn_tokens(text=turn.text)
-        return self.dialogue.user_turn_tokens(self.ears.listen(turn.speech))
+            return self.dialogue.user_turn_tokens(text=f"{dark} {turn.text}".strip(), shown=shown)
+        return self.dialogue.user_turn_tokens(self.ears.listen(turn.speech), dark)
 
     def _within_context(self, system: int, turns: list[list[int]], reserve: int) -> Iterator[int]:
         """The tokens of the latest turns that leave room for the system line and the reply.
@@ -476,6 +688,11 @@ class AnyGPTResponder:
         reply = limits.text.max_tokens + limits.speech.max_tokens * request.speak
         reply = min(reply, request.max_output_tokens or reply)
         return min(limits.text.max_tokens * heard + reply * (not request.transcript_only), self._room // 2)
+
+    @property
+    def _music_frames(self) -> int:
+        """The longest tune."""
+        return max(1, self._generation.music.max_tokens // MUSIC_CODEBOOKS)
 
     @property
     def _room(self) -> int:
@@ -514,6 +731,7 @@ class AnyGPTResponder:
     def _fail(self, response: _Response, code: str, sentence: str) -> None:
         if response.sequence is not None:
             self.engine.stop(response.sequence)
+        self.works.end_response(response.id)
         self._forget(response)
         self._outputs.append(Failed(response.id, code, sentence))
 

@@ -117,6 +117,11 @@ class Vocabulary:
             return "mark"
         raise ValueError(f"token {token} is outside the vocabulary of {self.size}")
 
+    def kind_begun(self, token: int) -> str | None:
+        """'image', 'speech', 'music' or 'audio' for the mark that begins such a segment, None for any other token."""
+        present = ((name, modality) for name, modality in self._modalities.items() if modality is not None)
+        return next((name for name, modality in present if token == modality.start), None)
+
     def music_tokens(self, codes: Sequence[Sequence[int]]) -> list[int]:
         """codes [codebook][frame] as tokens, frame by frame; level l of a frame is offset by l codebooks."""
         assert self.music is not None

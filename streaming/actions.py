@@ -10,7 +10,7 @@ from streaming.camera import Sight
 from streaming.events import Json
 from streaming.media import Encoded
 from streaming.reply import Status
-from streaming.types import Kind, MusicDone, PictureDone, Request
+from streaming.types import Kind, MusicDone, Overheard, PictureDone, Request, Usage
 from streaming.works import Outcome
 
 
@@ -34,13 +34,30 @@ class FinishAudio:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseAudio:
+    """Stop the sound at once, and keep what waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAudio:
+    """Go on where it was paused."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlushAudio:
-    """Stop the sound at once, forget what waits and report what was Played."""
+    """Stop the sound at once, forget what waits and report what was Played. It ends a pause."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StartResponse:
     request: Request
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadAhead:
+    """Let the worker hear the user while he speaks."""
+
+    overheard: Overheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +108,25 @@ class CloseSession:
 
 @dataclass(frozen=True, slots=True)
 class ReportReply:
-    """A response has ended: for the metrics. `milestones_ms` count from the end of the user's speech, if he spoke, and
-    `worker_milestones_ms` from when the request reached the worker, if it was heard out."""
+    """A response has ended: for the metrics. `worker_milestones_ms` count from when the request reached the worker, if
+    it was heard out."""
 
     status: Status
-    milestones_ms: dict[str, float]
     worker_milestones_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportMilestones:
+    """How quick an answer to speech was: for the metrics. By the names of streaming.milestones; none comes twice."""
+
+    milestones_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUsage:
+    """The worker has read a prompt, for whatever purpose: for the metrics."""
+
+    usage: Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +148,11 @@ Action = (
     SendEvent
     | PlayAudio
     | FinishAudio
+    | PauseAudio
+    | ResumeAudio
     | FlushAudio
     | StartResponse
+    | ReadAhead
     | CancelResponse
     | CancelAttachment
     | DecodeFiles
@@ -128,6 +161,8 @@ Action = (
     | ForgetAttachment
     | CloseSession
     | ReportReply
+    | ReportMilestones
+    | ReportUsage
     | ReportLook
     | ReportAttachment
 )

@@ -25,23 +25,30 @@ from streaming.metrics import Metrics
 from streaming.pictures import preview
 from streaming.runner import SessionRunner, Transport, VoiceTransport, Worker
 from streaming.session import Session
+from streaming.sessions import Line, NewRunner, Sessions
 from streaming.settings import SessionSettings
 from streaming.studio import Studio
 from streaming.transports import websocket as websocket_transport
 from streaming.transports.webrtc import SdpError
-from streaming.vad import SpeechProbability
+from streaming.vad import Interruption, SpeechProbability
 
-MakeRunner = Callable[[Transport | VoiceTransport], SessionRunner]
+MakeLine = Callable[[Transport | VoiceTransport], Line]
+
+RESUME_HEADER = "resume-session"
 
 _MOST_JSON_BYTES = 256 * 2**10
+_TRY_AGAIN_S = 30
 
 
 class Calls(Protocol):
     """The WebRTC calls that are running or being set up."""
 
-    def __len__(self) -> int: ...
+    @property
+    def coming(self) -> int:
+        """How many are being set up."""
+        ...
 
-    async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
+    async def answer(self, offer_sdp: str, make_runner: MakeLine) -> tuple[str, str]:
         """Take a call. Returns its id and the SDP answer. Raises SdpError."""
         ...
 
@@ -62,6 +69,7 @@ class House:
         model: str,
         min_speech_ms: int = 64,
         studio: Studio | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         self.worker = worker
         self.studio = studio or Studio(limits)
@@ -69,14 +77,22 @@ class House:
         self.limits = limits
         self.model = model
         self.metrics = Metrics()
+        self.sessions = Sessions(self.metrics)
         self._new_probability = new_probability
         self._min_speech_ms = min_speech_ms
+        self._interruption = interruption
 
-    def check_room(self, calls: int = 0) -> None:
-        """Raises Refused when all places are taken. `calls`: how many there are, set up or not."""
-        if max(self.metrics.open_sessions, calls) >= self.limits.sessions:
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Refused when all places are taken. Who lost his connection keeps his place while he may come back.
+
+        `coming`: how many are on their way in.
+        """
+        if not self.has_room(coming):
             words = f"All {self.limits.sessions} places for a conversation are taken; try again in a while."
             raise Refused(503, "too_many_sessions", words)
+
+    def has_room(self, coming: int = 0) -> bool:
+        return self.metrics.open_sessions + coming < self.limits.sessions
 
     def new_session(self, settings: SessionSettings, paced: bool = False) -> Session:
         return Session(
@@ -85,21 +101,29 @@ class House:
             self.limits,
             model=self.model,
             min_speech_ms=self._min_speech_ms,
+            interruption=self._interruption,
+            scout=self._new_probability(),
             paced=paced,
             abilities=self.worker.abilities,
             preview=preview,
             expires_at=int(time.time() + self.limits.session_s),
+            resume_s=self.limits.resume_s,
         )
 
-    def runners(self, settings: SessionSettings) -> MakeRunner:
-        """How a transport gets its runner. One that plays sound gets a session that is paced by it."""
+    def lines(self, settings: SessionSettings, token: str | None = None) -> MakeLine:
+        """How a transport gets its line to a session: the one that the token stands for, or a new one."""
+        new_runner, sees = self.runners(settings), "image" in self.worker.abilities.takes
+        return lambda transport: Line(self.sessions, transport, new_runner, token, sees, self.has_room)
 
-        def make_runner(transport: Transport | VoiceTransport) -> SessionRunner:
+    def runners(self, settings: SessionSettings) -> NewRunner:
+        """How new sessions are made. A transport that plays sound gets one that is paced by it."""
+
+        def new_runner(transport: Transport | VoiceTransport) -> SessionRunner:
             session = self.new_session(settings, paced=hasattr(transport, "play"))
             events_per_second = self.limits.events_per_second
             return SessionRunner(session, self.worker, transport, self.metrics, events_per_second, studio=self.studio)
 
-        return make_runner
+        return new_runner
 
     def settings_with(self, session: Json) -> SessionSettings:
         """The default settings with those that a key or a call brings. Raises Refused."""
@@ -129,10 +153,11 @@ class Doors:
         return JSONResponse(state, 200 if alive else 503)
 
     async def metrics(self) -> Response:
-        return Response(self._house.metrics.text(self._house.worker.alive), media_type=CONTENT_TYPE_LATEST)
+        worker = self._house.worker
+        return Response(self._house.metrics.text(worker.alive, worker.restarts), media_type=CONTENT_TYPE_LATEST)
 
     async def realtime(self, websocket: WebSocket) -> None:
-        """A session over a WebSocket. Any `model` will do."""
+        """A session over a WebSocket, a new one or an older one. Any `model` will do."""
         try:
             offered = websocket.scope["subprotocols"]
             settings = self._house.settings_with(self._doorkeeper.admit(websocket.headers, time.time(), offered))
@@ -142,21 +167,23 @@ class Doors:
             await websocket.send_denial_response(_answer_to(refusal))
             return
         await websocket_transport.accept(websocket)
+        token = websocket.query_params.get("resume")
         try:
-            self._house.check_room()
+            self._check_room(token)
         except Refused as refusal:
             await websocket_transport.refuse(websocket, ProtocolError(refusal.code, refusal.message))
             return
-        await websocket_transport.serve(websocket, self._house.runners(settings))
+        await websocket_transport.serve(websocket, self._house.lines(settings, token))
 
     async def take_call(self, request: Request) -> Response:
-        """A session over WebRTC: an SDP offer, alone or with session settings, is answered."""
+        """A session over WebRTC, a new one or an older one: an SDP offer, alone or with settings, is answered."""
         brought = self._doorkeeper.admit(request.headers, time.time())
         offer, session = await self._read_offer(request)
         settings = self._house.settings_with(brought | session)
-        self._house.check_room(len(self._calls))
+        token = request.headers.get(RESUME_HEADER)
+        self._check_room(token)
         try:
-            call_id, answer = await self._calls.answer(offer, self._house.runners(settings))
+            call_id, answer = await self._calls.answer(offer, self._house.lines(settings, token))
         except SdpError as failure:
             raise Refused(400, "invalid_sdp", str(failure), "sdp") from None
         location = request.url_for("take_call").path + f"/{call_id}"
@@ -205,6 +232,11 @@ class Doors:
         seconds = self._house.studio.uploads.lifetime_s
         return JSONResponse({"id": file_id, "bytes": len(data), "expires_at": int(time.time() + seconds)}, 201)
 
+    def _check_room(self, token: str | None) -> None:
+        """Who comes back has a place. Raises Refused."""
+        if token is None or not self._house.sessions.knows(token):
+            self._house.check_room(self._calls.coming)
+
     async def _read_offer(self, request: Request) -> tuple[str, Json]:
         limit = self._house.limits.sdp_bytes
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -235,7 +267,7 @@ def create_app(
         CORSMiddleware,
         allow_origins=allowed_origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-openai-agents-sdk", "openai-beta"],
+        allow_headers=["authorization", "content-type", "x-openai-agents-sdk", "openai-beta", RESUME_HEADER],
         expose_headers=["Location", "Accept-Ranges", "Content-Length", "Content-Range"],
     )
     app.add_api_route("/health", doors.health)
@@ -284,7 +316,8 @@ def _read_range(wanted: str | None, size: int) -> range | None:
 
 
 def _answer_to(refusal: Refused) -> Response:
-    return JSONResponse(refusal.to_json(), refusal.status)
+    headers = {"Retry-After": str(_TRY_AGAIN_S)} if refusal.status == 503 else None
+    return JSONResponse(refusal.to_json(), refusal.status, headers)
 
 
 def _refusal(failure: ProtocolError) -> Refused:

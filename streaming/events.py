@@ -46,16 +46,19 @@ class Limits:
     attachments: int = 500
     attachment_s: float = 3600.0
     idle_s: float = 600.0
+    resume_s: float = 60.0  # a session whose connection is lost is kept for so long
     session_s: float = 3600.0
 
 
-def extensions(abilities: Abilities) -> list[str]:
+def extensions(abilities: Abilities, resume: bool = False) -> list[str]:
     """The names of what goes beyond the protocol and works."""
     works = {
         "attachments": bool(abilities.makes),
         "camera": "image" in abilities.takes,
         "latency": True,
         "music_input": "music" in abilities.takes,
+        "pause": True,
+        "resume": resume,
     }
     return [name for name, it_does in works.items() if it_does]
 
@@ -133,6 +136,14 @@ class CancelResponse:
     response_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ReportFirstSound:
+    """Extension: when the client's loudspeaker began with a response, counted from the end of the user's speech."""
+
+    response_id: str
+    first_sound_ms: float
+
+
 ClientEvent = (
     UpdateSession
     | AppendAudio
@@ -147,9 +158,11 @@ ClientEvent = (
     | DeleteItem
     | CreateResponse
     | CancelResponse
+    | ReportFirstSound
 )
 
 MOST_ID_CHARACTERS = 128
+MOST_LATENCY_MS = 600_000
 
 
 def read_message(message: str | bytes) -> Fields:
@@ -199,6 +212,9 @@ def parse(fields: Fields) -> ClientEvent:
             return CreateResponse(fields.object("response"))
         case "response.cancel":
             return CancelResponse(fields.text("response_id", None, most=MOST_ID_CHARACTERS))
+        case "response.latency.report":
+            response_id = fields.text("response_id", most=MOST_ID_CHARACTERS)
+            return ReportFirstSound(response_id, fields.number("first_sound_ms", 0, MOST_LATENCY_MS))
     raise ProtocolError("unknown_event", f"Unknown event type: '{kind}'.", "type")
 
 
@@ -246,6 +262,16 @@ def error(failure: ProtocolError, event_id: str | None, kind: str = "invalid_req
 
 def session_created(session: Json) -> Json:
     return {"type": "session.created", "session": session}
+
+
+def session_resumed(session: Json, last_item_id: str | None, items: list[Json]) -> Json:
+    """Extension: in place of session.created. `items`: the newest ones, of which the client may have missed some."""
+    return {"type": "session.resumed", "session": session, "last_item_id": last_item_id, "items": items}
+
+
+def session_interrupted(reason: str) -> Json:
+    """Extension: the responses that are being made fail."""
+    return {"type": "session.interrupted", "reason": reason}
 
 
 def session_updated(session: Json) -> Json:
@@ -391,6 +417,14 @@ def playout_stopped(response_id: str) -> Json:
     return {"type": "output_audio_buffer.stopped", "response_id": response_id}
 
 
+def playout_paused(response_id: str) -> Json:
+    return {"type": "output_audio_buffer.paused", "response_id": response_id}
+
+
+def playout_resumed(response_id: str) -> Json:
+    return {"type": "output_audio_buffer.resumed", "response_id": response_id}
+
+
 def playout_cleared(response_id: str) -> Json:
     return {"type": "output_audio_buffer.cleared", "response_id": response_id}
 
@@ -404,7 +438,8 @@ def rate_limits_updated(limit: float) -> Json:
 def latency_updated(
     response_id: str, item_id: str, speech_end_ms: int, stages: dict[str, float], total_ms: float
 ) -> Json:
-    """Extension: how long the answer took, from the end of the user's speech to the first sound sent."""
+    """Extension: how long the answer took, from the end of the user's speech to the first sound sent. `stages`: by the
+    names of streaming.milestones."""
     address = {"response_id": response_id, "item_id": item_id}
     times = {"speech_end_ms": speech_end_ms, "stages": stages, "total_ms": total_ms}
     return {"type": "response.latency.updated", **address, **times}

@@ -36,24 +36,32 @@ def read_music(data: bytes, limits: Limits, path: str = "") -> Music:
 
     Raises ProtocolError, in words for who sent it.
     """
+    pcm = read_sound(data, MUSIC_RATE, limits, "music", path)
+    return Music(pcm, preview(waveform(pcm)))
+
+
+def read_sound(data: bytes, rate: int, limits: Limits, what: str, path: str = "") -> np.ndarray:
+    """A file of the same formats, within the limits of music, as [samples] float32 of one channel at that rate.
+
+    what: the file is called a "music file" or so. Raises ProtocolError.
+    """
     if not data:
-        raise ProtocolError("invalid_audio", "The music file is empty: it has 0 bytes.", path)
+        raise ProtocolError("invalid_audio", f"The {what} file is empty: it has 0 bytes.", path)
     if len(data) > limits.music_bytes:
-        words = f"The music file has {len(data):,} bytes; at most {limits.music_bytes:,} are accepted."
+        words = f"The {what} file has {len(data):,} bytes; at most {limits.music_bytes:,} are accepted."
         raise ProtocolError("file_too_large", words, path)
     kind = music_format(data)
     if kind is None:
         words = "This is no sound that is known; send WAV, MP3, FLAC, Ogg, M4A or WebM."
         raise ProtocolError("unsupported_audio", words, path)
     try:
-        pcm = _decode(data, kind, limits.music_s, path)
+        return _decode(data, kind, rate, limits.music_s, what, path)
     except ProtocolError:
         raise
     except Exception as error:  # FFmpeg's many reasons, and those of the resampler
-        logger.info("a music file cannot be read: %s", error)
-        words = "The music file is damaged or incomplete: no sound can be read from it."
+        logger.info("a %s file cannot be read: %s", what, error)
+        words = f"The {what} file is damaged or incomplete: no sound can be read from it."
         raise ProtocolError("invalid_audio", words, path) from None
-    return Music(pcm, preview(waveform(pcm)))
 
 
 def music_format(data: bytes) -> str | None:
@@ -107,27 +115,27 @@ def waveform(pcm: np.ndarray) -> np.ndarray:
     return np.where(inked[:, :, None], np.array(_INK, np.uint8), np.uint8(255))
 
 
-def _decode(data: bytes, kind: str, most_s: float, path: str) -> np.ndarray:
-    """[samples] float32 at MUSIC_RATE."""
+def _decode(data: bytes, kind: str, to_rate: int, most_s: float, what: str, path: str) -> np.ndarray:
+    """[samples] float32 at to_rate."""
     with av.open(io.BytesIO(data), "r", format=kind) as container:
         if not container.streams.audio:
-            raise ProtocolError("invalid_audio", "There is no sound in the music file.", path)
+            raise ProtocolError("invalid_audio", f"There is no sound in the {what} file.", path)
         stream = container.streams.audio[0]
         if container.duration is not None and container.duration > most_s * av.time_base:
-            raise _too_long(container.duration / av.time_base, most_s, path)
+            raise _too_long(container.duration / av.time_base, most_s, what, path)
         rate, channels = stream.codec_context.sample_rate, stream.codec_context.channels
         if not 1 <= channels <= MOST_CHANNELS or not RATES[0] <= rate <= RATES[1]:
-            words = f"The music file has {channels} channels at {rate:,} Hz; at most {MOST_CHANNELS} channels are"
+            words = f"The {what} file has {channels} channels at {rate:,} Hz; at most {MOST_CHANNELS} channels are"
             raise ProtocolError("unsupported_audio", f"{words} accepted, at {RATES[0]:,} to {RATES[1]:,} Hz.", path)
         pieces, samples = [np.zeros(0, np.float32)], 0
         for piece in _mono(container.decode(stream), rate):
             pieces.append(piece)
             samples += len(piece)
             if samples > most_s * rate:  # whatever the header said
-                raise _too_long(samples / rate, most_s, path)
+                raise _too_long(samples / rate, most_s, what, path)
     if not samples:
-        raise ProtocolError("invalid_audio", "There is no sound in the music file.", path)
-    return soxr.resample(np.concatenate(pieces), rate, MUSIC_RATE)
+        raise ProtocolError("invalid_audio", f"There is no sound in the {what} file.", path)
+    return soxr.resample(np.concatenate(pieces), rate, to_rate)
 
 
 def _mono(frames: Iterator[av.AudioFrame], rate: int) -> Iterator[np.ndarray]:
@@ -146,6 +154,6 @@ def _mono(frames: Iterator[av.AudioFrame], rate: int) -> Iterator[np.ndarray]:
         yield np.clip(np.nan_to_num(mono, posinf=0, neginf=0), -1, 1)
 
 
-def _too_long(seconds: float, most_s: float, path: str) -> ProtocolError:
-    words = f"The music lasts {seconds:,.0f} s or more; at most {most_s:g} s are accepted."
+def _too_long(seconds: float, most_s: float, what: str, path: str) -> ProtocolError:
+    words = f"The {what} lasts {seconds:,.0f} s or more; at most {most_s:g} s are accepted."
     return ProtocolError("audio_too_long", words, path)

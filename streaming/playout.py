@@ -25,7 +25,8 @@ TICKS = FRAME * RTP_RATE // SPEECH_RATE
 _STALE_IDS = 64
 _SILENCE = np.zeros(FRAME, np.float32)
 _SILENCE.flags.writeable = False
-_FADE = np.linspace(1, 0, FRAME, dtype=np.float32)
+_FADE = SPEECH_RATE // 200
+"""Samples of a fade, 5 ms: no click, and soon over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,10 @@ class _Reply:
     late: int = 0  # samples of silence since the last sound: a gap, if more sound comes
     complete: bool = False
 
+    def peek(self, samples: int) -> np.ndarray:
+        """[<= samples] float32 of the first piece, which stays."""
+        return self.pieces[0][:samples] if self.pieces else _SILENCE[:0]
+
     def take(self, samples: int) -> np.ndarray:
         """[<= samples] float32, removed from the front."""
         taken = []
@@ -88,8 +93,9 @@ class _Reply:
 class Playout:
     """Owns the speech that waits to be heard. `put` what arrives, `end` each reply, take `next_frame` every 20 ms.
 
-    Replies play one after the other. `max_waiting_s` bounds what waits; sound beyond it is refused, which only a
-    reply longer than that can meet, since a model's reply is bounded by its context.
+    Replies play one after the other. `pause` holds them, and `resume` goes on at that very sample. `max_waiting_s`
+    bounds what waits; sound beyond it is refused, which only a reply longer than that can meet, since a model's reply
+    is bounded by its context.
     """
 
     def __init__(self, max_waiting_s: float = 180.0) -> None:
@@ -98,6 +104,8 @@ class Playout:
         self._replies: deque[_Reply] = deque()
         self._stale: deque[str] = deque(maxlen=_STALE_IDS)
         self._fading = _SILENCE[:0]
+        self._paused = False
+        self._rising = False  # the next sound follows a pause
         self._max_waiting = int(max_waiting_s * SPEECH_RATE)
 
     @property
@@ -128,16 +136,29 @@ class Playout:
             if not reply.played and not reply.waiting:
                 self._replies.remove(reply)
 
+    def pause(self) -> None:
+        """Fall silent, and keep what waits. The sound ends in a fade, and what faded plays again."""
+        if not self._paused and self._replies and self._replies[0].played:
+            self._fading = self._replies[0].peek(_FADE)
+        self._paused = True
+
+    def resume(self) -> None:
+        self._rising = self._rising or self._paused
+        self._paused = False
+
     def clear(self, response_id: str | None = None) -> list[Played]:
         """Cut off one reply, or all: they become stale. Returns how much of each was heard, the oldest first.
 
-        A reply that had been heard to its end is not among them. The sound ends in a fade of one frame, not a click.
+        A reply that had been heard to its end is not among them. The sound ends in a fade, not a click. Cutting off all
+        ends a pause.
         """
         cut = [reply for reply in self._replies if response_id in (None, reply.response_id)]
         for reply in cut:
             self._replies.remove(reply)
-            if reply.played:
-                self._fading = reply.take(FRAME)
+            if reply.played and not self._paused:
+                self._fading = reply.take(_FADE)
+        if response_id is None:
+            self._paused = self._rising = False
         self._stale.extend([reply.response_id for reply in cut] if response_id is None else [response_id])
         return [Played(reply.response_id, reply.item_id, reply.played) for reply in cut]
 
@@ -146,10 +167,10 @@ class Playout:
         timestamp = self.timestamp
         self.timestamp += TICKS
         if len(self._fading):
-            faded = self._fading * _FADE[: len(self._fading)]
+            faded = self._fading * np.linspace(1, 0, len(self._fading), dtype=np.float32)
             self._fading = _SILENCE[:0]
             return Frame(timestamp, _fill(faded))
-        if not self._replies:
+        if not self._replies or self._paused:
             return Frame(timestamp, _SILENCE)
         reply = self._replies[0]
         if reply.waiting < FRAME and not reply.complete:
@@ -159,6 +180,8 @@ class Playout:
         events: list[Started | Stopped] = [] if reply.played else [Started(reply.response_id)]
         pcm = reply.take(FRAME)
         reply.played += len(pcm)
+        if self._rising:
+            pcm, self._rising = _risen(pcm), False
         if len(pcm):
             self.missing_samples += reply.late
             reply.late = 0
@@ -173,3 +196,9 @@ class Playout:
 
 def _fill(pcm: np.ndarray) -> np.ndarray:
     return pcm if len(pcm) == FRAME else np.concatenate([pcm, _SILENCE[len(pcm) :]])
+
+
+def _risen(pcm: np.ndarray) -> np.ndarray:
+    """The same, from silence on."""
+    rise = np.linspace(0, 1, len(pcm[:_FADE]), dtype=np.float32)
+    return np.concatenate([pcm[:_FADE] * rise, pcm[_FADE:]])

@@ -143,7 +143,7 @@ class Reply:
 
 
 def _usage(usage: Usage) -> Json:
-    inputs, outputs = usage.text_in + usage.audio_in + usage.image_in, usage.text_out + usage.audio_out
+    inputs, outputs = usage.tokens_in, usage.text_out + usage.audio_out
     return {
         "total_tokens": inputs + outputs,
         "input_tokens": inputs,

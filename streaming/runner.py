@@ -1,7 +1,8 @@
 """Runs one session: performs its actions, feeds it what the peer sends and what the worker makes.
 
-All tasks of a session live in one TaskGroup and end together. Nothing is dropped between the worker and the peer: a
-peer that does not take its events makes its own answers wait, and its own events unread, and nobody else's.
+All tasks of a session live in one TaskGroup and end together; those of a connection live in another one inside it, for
+a session that may be resumed outlives its connections. Nothing is dropped between the worker and the peer: a peer that
+does not take its events makes its own answers wait, and its own events unread, and nobody else's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,19 +28,25 @@ from streaming.actions import (
     FlushAudio,
     ForgetAttachment,
     KeepAttachment,
+    PauseAudio,
     PlayAudio,
+    ReadAhead,
     ReportAttachment,
     ReportLook,
+    ReportMilestones,
     ReportReply,
+    ReportUsage,
+    ResumeAudio,
     SendEvent,
     StartResponse,
 )
 from streaming.events import Json
+from streaming.fields import ProtocolError
 from streaming.metrics import Metrics
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
 from streaming.studio import FrameSource, Studio
-from streaming.types import Abilities, Output, Request
+from streaming.types import Abilities, Output, Overheard, Request
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +54,12 @@ TICK_S = 0.25
 MOST_UNSENT_EVENTS = 256
 BURST_S = 5.0
 """A client may send so many seconds' worth of events at once; then it is read no faster than the limit."""
+
+VERDICT_S = 0.25
+"""When sending fails, reading soon shows whether the peer has left or is lost."""
+
+ReadPeer = Callable[[], Awaitable[None]]
+"""Gives the runner what comes. Returns when the peer has left; raises PeerGone when it is lost without a word."""
 
 
 class PeerGone(Exception):
@@ -56,15 +70,32 @@ class _Over(Exception):
     """The session has ended in good order."""
 
 
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A way to the peer and what reads from it, for as long as a session has it."""
+
+    transport: Transport | VoiceTransport
+    read: ReadPeer
+    held: bool = False  # a session has, or had, it
+    cut: asyncio.Event = field(default_factory=asyncio.Event)  # set it to end it as if it were lost
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # the session has done with it
+    replaced: bool = False  # by a newer one, while it may have been alive
+
+
 class Worker(Protocol):
     """The asyncio face of the inference process."""
 
     voices: tuple[str, ...]
     abilities: Abilities
     alive: bool
+    restarts: int  # since the start
 
     def respond(self, request: Request) -> AsyncIterator[Output]:
         """Ends behind Finished or Failed and the end of each attachment that has started."""
+        ...
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Called only if `abilities` say so. Never waits; what there is no room for is dropped."""
         ...
 
     def cancel(self, response_id: str) -> None: ...
@@ -97,13 +128,30 @@ class VoiceTransport(Transport, Protocol):
         """No more sound of this response comes."""
         ...
 
+    def pause(self) -> None:
+        """Fall silent at once, and keep what was given."""
+        ...
+
+    def resume(self) -> None:
+        """Go on where it was paused."""
+        ...
+
+    @property
+    def silent_s(self) -> float:
+        """For how long nothing has been heard of the peer, as far as that is known."""
+        ...
+
     def flush(self) -> list[Played]:
-        """Fall silent at once. Returns what had been heard of each response that was cut off."""
+        """Fall silent at once. Returns what had been heard of each response that was cut off. It ends a pause."""
         ...
 
 
 class SessionRunner:
-    """Owns the tasks of one session. Await `run`; within it call `open` and the `receive_` methods."""
+    """Owns the tasks of one session. Await `run`; within it call `open` and the `receive_` methods.
+
+    A session that may be resumed goes on when its connection is lost; then, or before the loss is noticed, `resume` it
+    with another one. Once its token was claimed, that is.
+    """
 
     def __init__(
         self,
@@ -118,6 +166,10 @@ class SessionRunner:
         self.session = session
         self._worker = worker
         self._transport = transport
+        self._connection: Connection | None = None  # None: it is lost
+        self._newer: asyncio.Queue[Connection] = asyncio.Queue()
+        self._is_open = False
+        self._is_over = False
         self._metrics = metrics
         self._clock = clock
         self._studio = studio or Studio()
@@ -134,33 +186,56 @@ class SessionRunner:
         """Whether a camera is of any use."""
         return "image" in self._worker.abilities.takes
 
-    async def run(self, peer: Callable[[], Awaitable[None]]) -> None:
-        """Run until `peer`, which reads what comes, returns (the peer has gone), or the session closes itself.
+    async def run(self, peer: ReadPeer) -> None:
+        """Run until `peer` returns, or the session closes itself, or its connection is lost and nobody resumes it.
 
         A defect ends this session alone: it is logged, and the peer is told by the code 1011.
         """
+        await self.live(Connection(self._transport, peer))
+
+    async def live(self, connection: Connection) -> None:
+        """`run` for who wants to know of the end of this first connection."""
         self._metrics.session_opened(self._transport.name)
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(self._send())
                 self._tasks.create_task(self._tick())
                 self._tasks.create_task(self._watch())
-                await peer()
-                raise _Over
-        except* (_Over, PeerGone):
+                while True:
+                    await self._hold(connection)
+                    connection = await self._newer.get()
+        except* _Over:
             pass
         except* Exception as group:
             logger.exception("session %s dies of a defect", self.session.id, exc_info=group)
             self._metrics.error("internal_error")
-            await self._transport.close(1011, "The server made a mistake.")
+            if self._connection is not None:
+                await self._transport.close(1011, "The server made a mistake.")
         finally:
+            self._is_over = True
             self._tasks = None
             self._worker.close_session(self.session.id)
-            self._metrics.session_closed(self._transport.name)
+            self._metrics.session_closed(self._transport.name if self._connection is not None else None)
+            connection.ended.set()
+            while not self._newer.empty():
+                self._newer.get_nowait().ended.set()
 
-    def open(self) -> None:
-        """The peer can take events now."""
-        self.session.open(self._now_ms())
+    def resume(self, connection: Connection) -> None:
+        """Go on over another connection; one that the session still has is given up. Too late: it ends unheld."""
+        if self._is_over:
+            connection.ended.set()
+            return
+        self._newer.put_nowait(connection)
+        if self._connection is not None:
+            self._connection.replaced = True
+            self._connection.cut.set()
+
+    def open(self, failure: ProtocolError | None = None) -> None:
+        """The peer can take events now. `failure`: why it got no older session."""
+        if self._is_open:
+            self.session.resume(self._now_ms(), paced=hasattr(self._transport, "play"))
+        else:
+            self._is_open = True
+            self.session.open(self._now_ms(), failure)
         self._perform()
 
     async def receive_event(self, message: str | bytes) -> None:
@@ -188,7 +263,28 @@ class SessionRunner:
         self.session.receive_playout(report, self._now_ms())
         self._perform()
 
-    # Tasks
+    # The connection
+
+    async def _hold(self, connection: Connection) -> None:
+        """Returns when it is lost and the session is worth keeping."""
+        self._connection, self._transport, connection.held = connection, connection.transport, True
+        if self._is_open:
+            self._metrics.session_resumed(self._transport.name)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._send())
+                tasks.create_task(self._until_cut(connection))
+                await connection.read()
+                raise _Over
+        except* PeerGone:
+            if not (self.session.resumable and self._is_open):
+                raise _Over from None
+            self._lose()
+            connection.ended.set()
+
+    async def _until_cut(self, connection: Connection) -> None:
+        await connection.cut.wait()
+        raise PeerGone
 
     async def _send(self) -> None:
         while True:
@@ -198,9 +294,29 @@ class SessionRunner:
                 raise _Over
             if event["type"] == "error":
                 self._metrics.error(event["error"]["code"])
-            await self._transport.send(event)
+            try:
+                await self._transport.send(event)
+            except PeerGone:
+                await asyncio.sleep(VERDICT_S)
+                raise
+            if event["type"] == "response.output_audio.delta":
+                self.session.receive_departure(event["response_id"], self._now_ms())
+                self._perform()
             if self._outbox.qsize() <= MOST_UNSENT_EVENTS // 2:
                 self._room.set()
+
+    def _lose(self) -> None:
+        self._metrics.session_lost(self._transport.name)
+        unsent = []
+        while not self._outbox.empty():
+            unsent.append(self._outbox.get_nowait())
+        self._room.set()
+        unsent_events = [event for event in unsent if not isinstance(event, CloseSession)]
+        self.session.lose(self._now_ms(), unsent_events, 1000 * getattr(self._transport, "silent_s", 0.0))
+        self._perform()
+        self._connection, self._undecoded, self._frame = None, None, None
+
+    # Tasks
 
     async def _tick(self) -> None:
         while True:
@@ -213,7 +329,8 @@ class SessionRunner:
         while True:
             await self._frame_came.wait()
             self._frame_came.clear()
-            assert self._frame is not None
+            if self._frame is None:  # forgotten with its connection
+                continue
             (source, event_id), self._frame = self._frame, None
             frame = await self._studio.look(source)
             self.session.receive_frame(frame, self._now_ms(), event_id)
@@ -257,10 +374,14 @@ class SessionRunner:
             case SendEvent(event):
                 self._outbox.put_nowait(event)
             case CloseSession():
+                if self._connection is None:
+                    raise _Over
                 self._outbox.put_nowait(action)
             case StartResponse(request):
                 # Submitted here and now: a cancel may follow before the task has begun.
                 self._tasks.create_task(self._respond(request, self._worker.respond(request)))
+            case ReadAhead(overheard):
+                self._worker.overhear(overheard)
             case CancelResponse(response_id):
                 self._worker.cancel(response_id)
             case CancelAttachment(responders_id):
@@ -277,12 +398,20 @@ class SessionRunner:
                 self._metrics.looked(sight)
             case ReportAttachment(kind, outcome):
                 self._metrics.attachment_ended(kind, outcome)
-            case ReportReply(status, milestones_ms, worker_milestones_ms):
-                self._metrics.replied(status, milestones_ms, worker_milestones_ms)
+            case ReportReply(status, worker_milestones_ms):
+                self._metrics.replied(status, worker_milestones_ms)
+            case ReportMilestones(milestones_ms):
+                self._metrics.answered_speech(milestones_ms)
+            case ReportUsage(usage):
+                self._metrics.prompted(usage)
             case PlayAudio(response_id, item_id, pcm):
                 self._voice.play(pcm, response_id, item_id)
             case FinishAudio(response_id):
                 self._voice.finish(response_id)
+            case PauseAudio():
+                self._voice.pause()
+            case ResumeAudio():
+                self._voice.resume()
             case FlushAudio():
                 for played in self._voice.flush():
                     self.session.receive_playout(played, self._now_ms())

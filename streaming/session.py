@@ -8,12 +8,13 @@ PlayAudio actions, and the playout's reports say what was heard.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from streaming import events, turns
+from streaming import events, milestones, turns
 from streaming.actions import (
     Action,
     CancelAttachment,
@@ -25,22 +26,31 @@ from streaming.actions import (
     FlushAudio,
     ForgetAttachment,
     KeepAttachment,
+    PauseAudio,
     PlayAudio,
+    ReadAhead,
     ReportAttachment,
     ReportLook,
+    ReportMilestones,
     ReportReply,
+    ReportUsage,
+    ResumeAudio,
     SendEvent,
     StartResponse,
 )
-from streaming.camera import Camera, Frame
+from streaming.camera import Camera, Frame, Sight
 from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
+from streaming.eager import EagerReply
+from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.input_buffer import InputBuffer
+from streaming.loudspeaker import Loudspeaker
 from streaming.media import Decoded, Kept, Media, read_file
 from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
+from streaming.resumption import Resumption, expect_whole_sound, newest
 from streaming.settings import ResponseSettings, SessionSettings
 from streaming.transcription import Transcriptions
 from streaming.types import (
@@ -52,9 +62,11 @@ from streaming.types import (
     AttachmentStarted,
     Failed,
     Finished,
+    FirstSpeechToken,
     MusicDelta,
     MusicDone,
     Output,
+    Overheard,
     Perceived,
     PictureDone,
     Request,
@@ -65,17 +77,36 @@ from streaming.types import (
     Turn,
     Usage,
 )
-from streaming.vad import SpeechBegan, SpeechEnded, SpeechProbability, VadSettings
+from streaming.vad import (
+    Interruption,
+    SpeechBegan,
+    SpeechDismissed,
+    SpeechEnded,
+    SpeechProbability,
+    SpeechResumed,
+    SpeechSuspected,
+    VadSettings,
+)
 from streaming.works import Preview, Work
 
 SHORTEST_COMMIT_MS = 100
-KEPT_SILENCE_MS = 200
-"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold."""
+KEPT_SILENCE_MS = 160
+"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold. After
+so much silence the turn is answered eagerly: if it ends there, the model has heard just what it would hear later."""
+
+READ_AHEAD_MS = 240
+"""The model hears a speaking user whenever he has said so much more, and a tenth of what he had said before."""
+
+FALLS_SILENT_MS = 64
+"""And once more after so much silence, which may turn out to be the end: little is left to read when it has."""
 
 STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
 
 SILENT_MICROPHONE_MS = 10_000
+
+UNHEARD_RESPONSES = 8
+"""Of so many a client may still report when their first sound was heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +142,14 @@ class _Running:
     worker_milestones_ms: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Playing:
+    """The answer that the playout began with last, and when."""
+
+    item: Item
+    since_ms: float
+
+
 def random_id(prefix: str) -> str:
     """Nobody guesses it, so that an attachment's may be its address."""
     return f"{prefix}_{secrets.token_hex(16)}"
@@ -120,6 +159,8 @@ class Session:
     """Owns a conversation and its response. Call `open`, then give it what arrives and run `actions_to_run` each time.
 
     `listen` must be called after events and audio until it returns False: it is where the time goes, in small pieces.
+    The connection may be lost: call `lose`, and `resume` when there is another one. Until then only `tick`, and what
+    comes of the worker, may follow.
     """
 
     def __init__(
@@ -130,10 +171,13 @@ class Session:
         *,
         model: str = "",
         min_speech_ms: int = 64,
+        interruption: Interruption | None = None,
+        scout: SpeechProbability | None = None,
         paced: bool = False,
         abilities: Abilities | None = None,
         preview: Preview = lambda _: "",
         expires_at: int = 0,
+        resume_s: float = 0.0,
         new_id: Callable[[str], str] = random_id,
     ) -> None:
         self.id = new_id("sess")
@@ -141,6 +185,7 @@ class Session:
         self.closed = False
         self._model = model
         self._min_speech_ms = min_speech_ms
+        self._interruption = interruption or Interruption()
         self._limits = limits
         self._paced = paced
         self._abilities = abilities or Abilities()
@@ -152,17 +197,26 @@ class Session:
         self._conversation = Conversation()
 
         self._decoder = Decoder(settings.input_format)
-        self._input = InputBuffer(probability)
+        self._input = InputBuffer(probability, scout)
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
         self._speech_start = 0
         self._speech_end: _SpeechEnd | None = None
+        self._silent_from: int | None = None  # where the last turn's speech ended
+        self._overheard_to = 0  # what has been said until there is read ahead
+        self._manner = Manner()
+        self._eager: EagerReply | None = None
 
         self._running: dict[str, _Running] = {}
         self._active: Reply | None = None  # of the default conversation
         self._transcriptions = Transcriptions()
         self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
+        self._loudspeaker = Loudspeaker()
+        self._last_sound_id = ""  # of the response that spoke last
+        self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
         self._has_spoken = False
+        self._leaving: dict[str, _Running] = {}  # by response: made, but none of their sound has left yet
+        self._unheard: deque[str] = deque(maxlen=UNHEARD_RESPONSES)  # whose first sound the client may report
 
         video = settings.default_video
         self._camera = Camera(video.change_share, video.look_again_s * 1000)
@@ -173,20 +227,80 @@ class Session:
         self._keeping: dict[str, Work] = {}  # by its own id: made, not yet in files
         self._undecoded: tuple[events.ClientEvent, str | None] | None = None  # an event whose files are being decoded
 
+        self._now_ms = 0.0  # the newest time we were told
         self._opened_ms = 0.0
         self._busy_ms = 0.0  # when somebody last did something
         self._audio_ms = 0.0  # when sound last came in
         self._microphone_missed = False
 
+        self._resumption = Resumption(resume_s, new_id)
+        self._reached_ms = 0.0  # when the user could last be reached, before the connection was lost
+        self._playing: _Playing | None = None
+
     # In and out
 
-    def open(self, now_ms: float) -> None:
-        """The client can hear: greet it."""
-        self._opened_ms = self._busy_ms = self._audio_ms = now_ms
+    def open(self, now_ms: float, failure: ProtocolError | None = None) -> None:
+        """The client can hear: greet it. `failure`: why it does not get the session that it came back for."""
+        self._opened_ms = now_ms
+        self._connected(now_ms)
         self._send(events.session_created(self.to_json()))
+        if failure is not None:
+            self._send(events.error(failure, None))
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it makes sense to wait for the client when its connection is lost."""
+        return self._resumption.possible and not self.closed
+
+    def is_token(self, token: str) -> bool:
+        return not self.closed and self._resumption.is_token(token)
+
+    def claim(self, token: str) -> bool:
+        """Whether this is the token of `session.created` or `session.resumed`. It is good for one time: resume next."""
+        return not self.closed and self._resumption.claim(token)
+
+    def lose(self, now_ms: float, unsent: Iterable[Json] = (), silent_ms: float = 0.0) -> None:
+        """The connection is gone. What the user was saying counts as said. Of an answer counts as heard what is known
+        to have been heard; one of which that is nothing is given again after `resume`.
+
+        `unsent`: events of before. `silent_ms`: for how long nothing has been heard of the peer, who cannot be thought
+        to have heard us better.
+        """
+        self._reached_ms = now_ms - silent_ms
+        self._resumption.lose(now_ms)
+        for event in unsent:
+            self._resumption.miss(event)
+        self._undecoded = None
+        if self._turn in turns.DOUBTS:
+            self._drop_speech()
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+            self._end_stalled_speech(now_ms)
+        if self._audible:
+            self._do(FlushAudio())
+        for running in list(self._running.values()):
+            if running.reply is not None and not running.reply.ended:
+                self._break_off(running.reply)
+        if self._playing is not None and self._playing.item not in self._audible.values():
+            self._cut(self._playing.item, self._reached_ms - self._playing.since_ms)
+
+    def resume(self, now_ms: float, paced: bool) -> None:
+        """There is another connection, and the client can hear. `paced`: by a playout."""
+        missed = self._resumption.regain()
+        self._paced = paced
+        self._playing = None
+        self._decoder = Decoder(self.settings.input_format)
+        if self.settings.turn_detection is not None:
+            self._input.listen_afresh()
+        self._connected(now_ms)
+        self._send(events.session_resumed(self.to_json(), self._conversation.last_id, newest(self._conversation)))
+        for message in missed:
+            self._do(SendEvent(message))
+        self._answer_what_is_owed()
+        self._transcribe_what_waits()
 
     def receive_event(self, message: str | bytes, now_ms: float) -> None:
         """One message of the client, as it came. What is wrong with it is answered by an error event."""
+        self._now_ms = now_ms
         while self.listen(now_ms):
             pass
         event_id = None
@@ -238,42 +352,71 @@ class Session:
 
     def listen(self, now_ms: float, max_windows: int = 32) -> bool:
         """Look for speech in the sound received, in at most so many windows of 32 ms. True: there is more."""
+        self._now_ms = now_ms
         detection = self.settings.turn_detection
         if detection is None:
             return False
         vad = VadSettings(
             detection.threshold,
-            detection.silence_ms,
+            silence_ms(detection, self._manner, self._eager.transcript if self._eager is not None else None),
+            KEPT_SILENCE_MS,
             self._min_speech_ms,
             int(self._limits.utterance_s * 1000),
         )
+        if self._turn in turns.DOUBTS or self._may_doubt(now_ms):
+            vad = self._interruption.settings(vad, self._pauses)
         match self._input.next_event(vad, detection.prefix_padding_ms, max_windows):
+            case SpeechSuspected():
+                self._turn_event(turns.Event.SPEECH_SUSPECTED)
+            case SpeechDismissed() if self._turn in turns.DOUBTS:
+                self._turn_event(turns.Event.SPEECH_DROPPED)
             case SpeechBegan(sample):
+                self._notice_haste(sample)
                 self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
+            case SpeechResumed(sample, paused_at):
+                self._manner = self._manner.spoke_on(samples_to_ms(sample - paused_at))
+                self._withdraw()
             case SpeechEnded(sample, sure_at):
                 self._speech_ended(sample, sure_at, now_ms)
-        return self._input.waiting > 0
+        if self._input.waiting:
+            return True
+        if self._turn is turns.State.HEARING and not self._worker_is_busy:
+            if self._input.state.paused:
+                self._answer_eagerly(now_ms)
+            else:
+                self._read_ahead()
+        return False
 
     def receive_output(self, output: Output, now_ms: float) -> None:
         """What the worker made. Outputs of responses that are over are stale and change nothing but history."""
+        if self._eager is not None and output.response_id == self._eager.response_id:
+            self._eager.hold(output, now_ms)
+        else:
+            self._receive_output(output, now_ms, now_ms)
+
+    def _receive_output(self, output: Output, came_ms: float, now_ms: float) -> None:
         if isinstance(output, AttachmentOutput):
             self._receive_attachment(output, now_ms)
             return
+        if isinstance(output, Finished):
+            self._do(ReportUsage(output.usage))
         running = self._running.get(output.response_id)
         if running is None:
             return
-        self._busy_ms = now_ms
+        self._busy_ms = self._now_ms = now_ms
         match output:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
             case TranscriptDone(text=text, user_tokens=tokens):
-                self._passed(running, "transcription_ms", now_ms)
+                self._passed(running, milestones.TRANSCRIPTION, came_ms)
                 self._transcribed(running, text, done=True)
                 self._settle(running, tokens)
             case Perceived(turn=turn, tokens=tokens):
                 running.shown[turn].settle(tokens)
             case TextDelta(text=text):
-                self._reply_text(running, text, now_ms)
+                self._reply_text(running, text, came_ms)
+            case FirstSpeechToken():
+                self._passed(running, milestones.FIRST_SPEECH_TOKEN, came_ms)
             case SpeechDelta(pcm=pcm):
                 self._reply_speech(running, pcm, now_ms)
             case Finished():
@@ -287,22 +430,43 @@ class Session:
         self._busy_ms = now_ms
         match report:
             case Started(response_id):
+                if response_id in self._audible:
+                    self._playing = _Playing(self._audible[response_id], now_ms)
                 self._send(events.playout_started(response_id))
+                self.receive_departure(response_id, now_ms)
             case Stopped(response_id):
                 self._audible.pop(response_id, None)
                 self._send(events.playout_stopped(response_id))
             case Played(response_id):
                 self._send(events.playout_cleared(response_id))
+                self._tell_latency(self._leaving.pop(response_id, None))
                 item = self._audible.pop(response_id, None)
-                if item is not None:
+                if item is None:
+                    return
+                if self._resumption.lost:
+                    self._cut(item, samples_to_ms(report.samples))
+                else:
                     self._truncate_to_what_was_heard(item, samples_to_ms(report.samples))
+
+    def receive_departure(self, response_id: str, now_ms: float) -> None:
+        """Sound of this response has been handed to the network. May be told again and again."""
+        running = self._running.get(response_id) or self._leaving.get(response_id)
+        if running is not None:
+            self._passed(running, milestones.FIRST_PACKET, now_ms)
+            self._tell_latency(self._leaving.pop(response_id, None))
 
     def tick(self, now_ms: float) -> None:
         """Call a few times a second: notices what does not happen."""
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and now_ms - self._audio_ms > STALLED_MS:
-            end = self._input.end
-            self._input.listen_afresh()
-            self._speech_ended(end, end, now_ms)
+        self._now_ms = now_ms
+        if self._resumption.lost:
+            if self._resumption.expired(now_ms) or now_ms - self._opened_ms > self._limits.session_s * 1000:
+                self._expire("session_expired", "Nobody came back.")
+            return
+        stalled = now_ms - self._audio_ms > STALLED_MS
+        if self._turn in turns.DOUBTS and stalled:
+            self._drop_speech()
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and stalled:
+            self._end_stalled_speech(now_ms)
         if self._paced and not self._microphone_missed and now_ms - self._audio_ms > SILENT_MICROPHONE_MS:
             self._microphone_missed = True
             words = "No sound arrives from your microphone. Check that it is connected and that this page may use it."
@@ -327,7 +491,8 @@ class Session:
             "expires_at": self._expires_at,
             **self.settings.to_json(),
             **self.settings.extensions_to_json(self._abilities),
-            "extensions": events.extensions(self._abilities),
+            "extensions": events.extensions(self._abilities, self._resumption.possible),
+            **self._resumption.to_json(),
         }
 
     # Client events
@@ -362,6 +527,8 @@ class Session:
                 self._send(events.item_retrieved(self._conversation.get(item_id).to_json()))
             case events.TruncateItem(item_id, content_index, audio_end_ms):
                 self._conversation.get(item_id).truncate(content_index, audio_end_ms)
+                if not self._paced:
+                    self._loudspeaker.stop(now_ms)  # as the client has
                 self._send(events.item_truncated(item_id, content_index, audio_end_ms))
             case events.DeleteItem(item_id):
                 self._delete(item_id)
@@ -369,6 +536,8 @@ class Session:
                 self._respond(ResponseSettings.read(fields, self.settings, self._limits.text_characters), media)
             case events.CancelResponse(response_id):
                 self._cancel(response_id)
+            case events.ReportFirstSound(response_id, first_sound_ms):
+                self._first_sound(response_id, first_sound_ms)
         if media.missing:
             self._undecoded = (event, event_id)
             self._do(DecodeFiles(tuple(media.missing)))
@@ -433,7 +602,7 @@ class Session:
         if not self._paced:
             raise ProtocolError("unsupported", "There is an output audio buffer only over WebRTC.", "type")
         if self._audible:
-            self._do(FlushAudio())
+            self._flush()
 
     # The microphone
 
@@ -460,12 +629,14 @@ class Session:
     def _speech_began(self, sample: int, now_ms: float) -> None:
         self._busy_ms = now_ms
         self._speech_item_id = self._new_id("item")
-        self._speech_start = max(sample, self._input.start)
+        self._speech_start = self._overheard_to = max(sample, self._input.start)
         self._turn_event(turns.Event.SPEECH_BEGAN)
         self._look_ahead(now_ms)
 
     def _speech_ended(self, sample: int, sure_at: int, now_ms: float) -> None:
         self._busy_ms = now_ms
+        self._silent_from = sample
+        self._manner = self._manner.next_turn()
         end = min(sample + ms_to_samples(KEPT_SILENCE_MS), sure_at)
         self._speech_end = _SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
         self._send(events.speech_stopped(self._speech_item_id, samples_to_ms(end)))
@@ -473,11 +644,19 @@ class Session:
             self._turn_event(turns.Event.SPEECH_ENDED, end)
         except ProtocolError as failure:
             self._send(events.error(failure, None))
+        self._withdraw()
         self._transcribe_what_waits()
+
+    def _end_stalled_speech(self, now_ms: float) -> None:
+        """No sound comes any more in the middle of speech."""
+        end = self._input.end
+        self._input.listen_afresh()
+        self._speech_ended(end, end, now_ms)
 
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+        self._withdraw()
+        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING, *turns.DOUBTS):
             self._turn_event(turns.Event.SPEECH_DROPPED)
             self._glimpse = None
         self._input.listen_afresh()
@@ -493,10 +672,7 @@ class Session:
         self._commit(item_id, self._input.start, self._input.end)
 
     def _commit(self, item_id: str, start: int, end: int) -> None:
-        pcm = self._input.take(start, end)
-        self._check_room()
-        self._check_unheard(len(pcm))
-        item = Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
+        item = self._spoken_item(item_id, self._input.take(start, end))
         self._look(item)
         previous = self._conversation.add(item)
         self._send(events.audio_committed(item_id, previous))
@@ -504,6 +680,11 @@ class Session:
         self._send(events.item_done(item.to_json(), previous))
         if self.settings.transcription is not None:
             self._transcriptions.expect(item)
+
+    def _spoken_item(self, item_id: str, pcm: np.ndarray) -> Item:
+        self._check_room()
+        self._check_unheard(len(pcm))
+        return Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
 
     def _clear(self) -> None:
         self._input.append(self._decoder.finish())
@@ -521,6 +702,69 @@ class Session:
         if self._conversation.unheard_samples + samples > ms_to_samples(limit_s * 1000):
             words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
             raise ProtocolError("too_much_unheard_audio", words)
+
+    # Before the turn is over
+
+    def _notice_haste(self, sample: int) -> None:
+        """A turn that begins very soon after the last one is the rest of it."""
+        if self._silent_from is not None and sample - self._silent_from <= ms_to_samples(SPEAKS_ON_MS):
+            self._manner = self._manner.spoke_on(samples_to_ms(sample - self._silent_from))
+
+    def _read_ahead(self) -> None:
+        """Let the model hear what is being said, so that little is left to read when it has been said."""
+        if not self._abilities.overhears:
+            return
+        heard_to, silent_from = self._input.state.position, self._input.state.silence_from
+        said = self._overheard_to - self._speech_start
+        enough = heard_to - self._overheard_to >= max(ms_to_samples(READ_AHEAD_MS), said // 10)
+        silent = silent_from is not None and (
+            self._overheard_to < silent_from + ms_to_samples(FALLS_SILENT_MS) <= heard_to
+        )
+        if not (enough or silent):
+            return
+        turns_before: tuple[Turn, ...] = ()
+        instructions = ""
+        if said == 0:
+            glimpsed = [self._glimpse.item] if self._glimpse is not None else []
+            turns_before = self._shown([*self._conversation, *glimpsed])[1]
+            instructions = instructions_of(self._conversation, self.settings.instructions)
+        pcm = self._input.copy(self._overheard_to, heard_to)
+        self._overheard_to = heard_to
+        self._do(ReadAhead(Overheard(self.id, self._speech_item_id, said, pcm, turns_before, instructions)))
+
+    def _answer_eagerly(self, now_ms: float) -> None:
+        """The turn may be over: have it answered as if it were."""
+        detection, silent_from = self.settings.turn_detection, self._input.state.silence_from
+        if detection is None or not detection.create_response or silent_from is None:
+            return
+        pcm = self._input.copy(self._speech_start, silent_from + ms_to_samples(KEPT_SILENCE_MS))
+        try:
+            asked = self._spoken_item(self._speech_item_id, pcm)
+        except ProtocolError:  # it will be told of when the turn is over
+            return
+        sight, self._glimpse = self._see(now_ms)
+        asked.dark_camera = sight == "dark" and self._glimpse is None
+        items = [*self._conversation, *([self._glimpse.item] if self._glimpse is not None else []), asked]
+        request = self._request(self._new_id("resp"), items, self._shown(items)[1], ResponseSettings.of(self.settings))
+        self._eager = EagerReply(request)
+        self._do(StartResponse(request))
+
+    def _take_over(self, request: Request) -> EagerReply | None:
+        """The eager answer to just this request. One to anything else is withdrawn."""
+        if self._eager is None or not self._eager.answers(request):
+            self._withdraw()
+            return None
+        eager, self._eager = self._eager, None
+        return eager
+
+    def _withdraw(self) -> None:
+        """The eager answer is to none of the user's questions: it has not been."""
+        eager, self._eager = self._eager, None
+        if eager is None:
+            return
+        self._do(CancelResponse(eager.response_id))
+        for attachment_id in sorted(eager.attachments):
+            self._do(CancelAttachment(attachment_id))
 
     # The camera
 
@@ -553,13 +797,11 @@ class Session:
 
     def _look(self, asked: Item) -> None:
         """The user's turn is about to become this item: before it comes what the camera shows, if that is new."""
-        now_ms, glimpse = self._busy_ms, self._glimpse
+        now_ms = self._busy_ms
+        sight, glimpse = self._see(now_ms)
         self._glimpse = None
-        sight, frame = self._camera.look(now_ms)
-        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
+        if sight == "off":
             return
-        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
-            glimpse = _Glimpse(frame, self._picture_item(frame))
         self._do(ReportLook(sight if glimpse is None else "new"))
         if glimpse is None:
             asked.dark_camera = sight == "dark"
@@ -568,6 +810,16 @@ class Session:
         self._seen_item_id = glimpse.item.id
         self._conversation.let_go_of_files(self._limits.unseen_files - 1)
         self._add(glimpse.item)
+
+    def _see(self, now_ms: float) -> tuple[Sight, _Glimpse | None]:
+        """What the camera shows, and the picture of it that belongs before the user's turn, if that is new."""
+        glimpse = self._glimpse
+        sight, frame = self._camera.look(now_ms)
+        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
+            return "off", None
+        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
+            glimpse = _Glimpse(frame, self._picture_item(frame))
+        return sight, glimpse
 
     def _picture_item(self, frame: Frame) -> Item:
         return Item(self._new_id("item"), role="user", parts=[Part.of_picture(frame.picture)])
@@ -585,6 +837,10 @@ class Session:
         self._turn, actions = turns.step(self._turn, event, policy)
         for action in actions:
             match action:
+                case turns.Action.PAUSE:
+                    self._pause()
+                case turns.Action.RESUME:
+                    self._resume()
                 case turns.Action.ANNOUNCE_SPEECH:
                     self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._speech_start)))
                 case turns.Action.INTERRUPT:
@@ -594,16 +850,54 @@ class Session:
                 case turns.Action.REPLY:
                     self._respond_to_turn()
 
+    @property
+    def _pauses(self) -> bool:
+        """Whether the sound can be held."""
+        return self._paced or self.settings.pauses_playback
+
+    def _may_doubt(self, now_ms: float) -> bool:
+        """Whether it takes more than a cough to be heard: a reply sounds that speech would interrupt."""
+        detection = self.settings.turn_detection
+        interrupts = detection is not None and detection.interrupt_response and self._turn in turns.DOUBTFUL
+        return interrupts and (bool(self._audible) if self._paced else self._loudspeaker.sounds(now_ms))
+
+    def _pause(self) -> None:
+        if not self._pauses:
+            return
+        self._paused_id = next(iter(self._audible), self._last_sound_id)
+        self._loudspeaker.pause(self._now_ms)
+        if self._paced:
+            self._do(PauseAudio())
+        self._send(events.playout_paused(self._paused_id))
+
+    def _resume(self) -> None:
+        if self._paused_id is None:
+            return
+        if self._paced:
+            self._do(ResumeAudio())
+        self._loudspeaker.resume(self._now_ms)
+        self._send(events.playout_resumed(self._paused_id))
+        self._paused_id = None
+
+    def _flush(self) -> None:
+        if self._paced:
+            self._do(FlushAudio())
+        self._loudspeaker.stop(self._now_ms)
+        self._paused_id = None
+
     def _interrupt(self) -> None:
         """Stop the sound before anything else, then the making of it."""
-        if self._audible:
-            self._do(FlushAudio())
+        if self._audible or self._paused_id is not None or not self._paced:
+            self._flush()
         if self._active is not None:
             self._cancel_reply(self._active, "turn_detected")
 
     # Responses
 
     def _respond_to_turn(self) -> None:
+        if self._resumption.lost:
+            self._resumption.owed = ResponseSettings.of(self.settings)
+            return
         try:
             self._respond(ResponseSettings.of(self.settings), Media(self._abilities.takes, self._limits))
         except ProtocolError as failure:  # what was to be answered has been deleted meanwhile
@@ -626,33 +920,48 @@ class Session:
             # "Greet the user": without a question, the instructions are what is asked.
             shown, instructions = (*shown, Turn("user", instructions)), self.settings.instructions
 
-        response_id = self._new_id("resp")
+        request = self._request(self._new_id("resp"), items, shown, settings, instructions)
+        eager = self._take_over(request) if settings.in_conversation else None
+        request = request if eager is None else eager.request
+        response_id = request.response_id
         conversation = self._conversation if settings.in_conversation else None
         conversation_id = self._conversation_id if settings.in_conversation else None
         reply = Reply(response_id, self._new_id("item"), settings, conversation, conversation_id, not self._paced)
-        worker_session_id = self.id if settings.in_conversation else response_id
-        running = _Running(reply, asked, worker_session_id, said)
+        running = _Running(reply, asked, request.session_id, said)
         if settings.in_conversation:
             self._stop_transcribing()
         self._running[response_id] = running
         self._send(reply.created())
-        request = Request(
-            worker_session_id,
+        if eager is None:
+            self._do(StartResponse(request))
+        if settings.in_conversation:
+            if asked is not None and asked.id == self._speech_item_id:
+                running.speech_end, self._speech_end = self._speech_end, None
+            self._active = reply
+            self._turn_event(turns.Event.REPLY_BEGAN)
+        for output, came_ms in eager.outputs if eager is not None else ():
+            self._receive_output(output, came_ms, self._busy_ms)
+
+    def _request(
+        self,
+        response_id: str,
+        items: list[Item],
+        shown: tuple[Turn, ...],
+        settings: ResponseSettings,
+        instructions: str | None = None,
+    ) -> Request:
+        """What is asked of the worker. instructions: instead of those of the settings."""
+        return Request(
+            self.id if settings.in_conversation else response_id,
             response_id,
             shown,
-            instructions_of(items, instructions),
+            instructions_of(items, settings.instructions if instructions is None else instructions),
             speak=settings.modality == "audio",
             voice=self.settings.speaker(settings.voice),
             max_output_tokens=settings.max_output_tokens,
             attachments=settings.in_conversation and bool(self._abilities.makes),
             stream_music=self.settings.stream_music,
         )
-        self._do(StartResponse(request))
-        if settings.in_conversation:
-            if asked is not None and asked.id == self._speech_item_id:
-                running.speech_end, self._speech_end = self._speech_end, None
-            self._active = reply
-            self._turn_event(turns.Event.REPLY_BEGAN)
 
     @staticmethod
     def _shown(items: list[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
@@ -673,19 +982,21 @@ class Session:
                 items.append(read_item(fields, new_id, self.settings.input_format, self._limits, media))
         return items
 
-    def _reply_text(self, running: _Running, text: str, now_ms: float) -> None:
+    def _reply_text(self, running: _Running, text: str, came_ms: float) -> None:
         if running.reply is None or running.reply.ended:
             return
-        self._passed(running, "first_token_ms", now_ms)
+        self._passed(running, milestones.FIRST_TOKEN, came_ms)
         self._send(*running.reply.text(text))
 
     def _reply_speech(self, running: _Running, pcm: np.ndarray, now_ms: float) -> None:
         reply = running.reply
         if reply is None or reply.ended:
             return
-        self._passed(running, "first_audio_ms", now_ms)
+        self._passed(running, milestones.FIRST_AUDIO, now_ms)
         self._has_spoken = True
         self._send(*reply.speech(pcm))
+        self._loudspeaker.play(pcm, now_ms)
+        self._last_sound_id = reply.id
         if self._paced:
             self._audible[reply.id] = reply.item
             self._do(PlayAudio(reply.id, reply.item.id, pcm))
@@ -714,6 +1025,8 @@ class Session:
 
     def _failed(self, running: _Running, output: Failed) -> None:
         del self._running[output.response_id]
+        if output.code == "worker_restarted" and running.reply is not None and not running.reply.ended:
+            self._send(events.session_interrupted(output.code))
         if running.asked is not None:
             self._send(*self._transcriptions.failed(running.asked, output.code, output.message))
         if running.reply is not None and not running.reply.ended:
@@ -732,20 +1045,38 @@ class Session:
         if self._paced and reply.id in self._audible:
             self._do(FinishAudio(reply.id))
         self._send(events.rate_limits_updated(self._limits.events_per_second))
-        end, milestones = running.speech_end, running.milestones_ms
-        if end is not None and "first_audio_ms" in milestones:
-            at, total = samples_to_ms(end.sample), milestones["first_audio_ms"]
-            self._send(events.latency_updated(reply.id, reply.item.id, at, milestones, total))
-        self._do(ReportReply(status, milestones, running.worker_milestones_ms))
+        self._do(ReportReply(status, running.worker_milestones_ms))
+        if milestones.FIRST_AUDIO in running.milestones_ms and milestones.FIRST_PACKET not in running.milestones_ms:
+            self._leaving[reply.id] = running
+        else:
+            self._tell_latency(running)
         if reply is self._active:
             self._active = None
             self._turn_event(turns.Event.REPLY_ENDED)
+
+    def _tell_latency(self, running: _Running | None) -> None:
+        """All that there will be of an answer's milestones is known."""
+        if running is None or running.reply is None or running.speech_end is None or not running.milestones_ms:
+            return
+        reply, passed = running.reply, dict(running.milestones_ms)
+        self._do(ReportMilestones(passed))
+        if milestones.FIRST_PACKET in passed:
+            self._unheard.append(reply.id)
+            end_ms, total_ms = samples_to_ms(running.speech_end.sample), passed[milestones.FIRST_PACKET]
+            self._send(events.latency_updated(reply.id, reply.item.id, end_ms, passed, total_ms))
+
+    def _first_sound(self, response_id: str, first_sound_ms: float) -> None:
+        if response_id not in self._unheard:
+            words = "There is no such response whose first sound was not reported yet."
+            raise ProtocolError("response_not_found", words, "response_id")
+        self._unheard.remove(response_id)
+        self._do(ReportMilestones({milestones.FIRST_SOUND: first_sound_ms}))
 
     def _passed(self, running: _Running, milestone: str, now_ms: float) -> None:
         """Note when the first of something came, counted from the end of the user's speech."""
         end = running.speech_end
         if end is not None and milestone not in running.milestones_ms:
-            running.milestones_ms.setdefault("end_of_speech_ms", end.waited_ms)
+            running.milestones_ms.setdefault(milestones.END_OF_SPEECH, end.waited_ms)
             running.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
 
     # Attachments
@@ -821,6 +1152,49 @@ class Session:
             return
         self._send(events.item_truncated(item.id, 0, heard_ms))
 
+    # A lost connection
+
+    def _connected(self, now_ms: float) -> None:
+        self._busy_ms = self._audio_ms = now_ms
+        self._microphone_missed = False
+        self._resumption.renew()
+
+    def _break_off(self, reply: Reply) -> None:
+        """Of sound that goes in events counts as heard what was sent; a playout will report."""
+        sent_ms = samples_to_ms(reply.samples)
+        self._cancel_reply(reply, "client_cancelled")
+        if reply.in_conversation:
+            self._resumption.owed = self._resumption.owed or reply.settings
+            expect_whole_sound(reply.item)
+            if reply.item not in self._audible.values():
+                self._cut(reply.item, sent_ms)
+
+    def _cut(self, item: Item, heard_ms: float) -> None:
+        """So much of an answer was heard at most. One of which that is no word has not been given."""
+        if not self._conversation.has(item.id):
+            return
+        if self._playing is not None and self._playing.item is item:
+            heard_ms = min(heard_ms, self._reached_ms - self._playing.since_ms)
+        if item.parts[0].spoken and heard_ms < samples_to_ms(item.parts[0].samples):
+            self._truncate_to_what_was_heard(item, max(0, int(heard_ms)))
+        if item.text == "":
+            self._conversation.delete(item.id)
+            self._send(events.item_deleted(item.id))
+            self._resumption.owed = self._resumption.owed or ResponseSettings.of(self.settings)
+        elif self._resumption.owed is not None and self._resumption.owed.instructions_given:
+            self._resumption.owed = None
+
+    def _answer_what_is_owed(self) -> None:
+        """Unless the user has heard some of the answer."""
+        owed, self._resumption.owed = self._resumption.owed, None
+        said, _ = self._shown(list(self._conversation))
+        if owed is None or not (owed.instructions_given or (said and said[-1].role == "user")):
+            return
+        try:
+            self._respond(owed, Media(self._abilities.takes, self._limits))
+        except ProtocolError as failure:  # what was to be answered is gone
+            self._send(events.error(failure, None))
+
     # Transcription
 
     def _transcribed(self, running: _Running, text: str, done: bool = False) -> None:
@@ -852,7 +1226,8 @@ class Session:
     @property
     def _worker_is_busy(self) -> bool:
         """With this conversation."""
-        return any(running.worker_session_id == self.id for running in self._running.values())
+        running = (running.worker_session_id for running in self._running.values())
+        return self._eager is not None or self.id in running
 
     def _expire(self, code: str, words: str) -> None:
         if not self.closed:
@@ -865,4 +1240,8 @@ class Session:
 
     def _send(self, *messages: Json) -> None:
         for message in messages:
-            self._do(SendEvent({"type": message["type"], "event_id": self._new_id("event"), **message}))
+            event = {"type": message["type"], "event_id": self._new_id("event"), **message}
+            if self._resumption.lost:
+                self._resumption.miss(event)
+            else:
+                self._do(SendEvent(event))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any, Literal
 
 from streaming.events import Json
@@ -13,7 +12,7 @@ from streaming.types import Abilities
 
 Modality = Literal["audio", "text"]
 
-_SILENCE_MS_BY_EAGERNESS = MappingProxyType({"low": 1000, "medium": 500, "auto": 500, "high": 300})
+_EAGERNESS = ("low", "medium", "high", "auto")
 _KEPT = ("tracing", "truncation", "prompt", "include", "reasoning", "parallel_tool_calls")
 _STOCK_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 """OpenAI's names. Stock clients ask for them, so each stands for one of the model's own voices."""
@@ -21,7 +20,7 @@ _STOCK_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "
 
 @dataclass(frozen=True, slots=True)
 class TurnDetection:
-    """When the user's turn is over. `semantic_vad` is voice activity too, with a silence that its eagerness chooses."""
+    """When the user's turn is over. `semantic_vad` is voice activity too: streaming.endpoint chooses the silence."""
 
     type: Literal["server_vad", "semantic_vad"] = "server_vad"
     create_response: bool = True
@@ -31,11 +30,6 @@ class TurnDetection:
     silence_duration_ms: int = 500
     eagerness: str = "auto"
 
-    @property
-    def silence_ms(self) -> int:
-        semantic = self.type == "semantic_vad"
-        return _SILENCE_MS_BY_EAGERNESS[self.eagerness] if semantic else self.silence_duration_ms
-
     def updated(self, fields: Fields) -> TurnDetection:
         result = replace(
             self,
@@ -43,8 +37,7 @@ class TurnDetection:
             interrupt_response=fields.flag("interrupt_response", self.interrupt_response),
         )
         if self.type == "semantic_vad":
-            options = tuple(_SILENCE_MS_BY_EAGERNESS)
-            result = replace(result, eagerness=fields.choice("eagerness", options, self.eagerness))
+            result = replace(result, eagerness=fields.choice("eagerness", _EAGERNESS, self.eagerness))
         else:
             result = replace(
                 result,
@@ -104,6 +97,7 @@ class SessionSettings:
     video: VideoInput | None = VideoInput()
     default_video: VideoInput = VideoInput()
     stream_music: bool = False
+    pauses_playback: bool = False  # the client obeys output_audio_buffer.paused; over WebRTC it need not
     tools: tuple[Json, ...] = ()
     tool_choice: str | Json = "auto"
     max_output_tokens: int | None = None
@@ -112,7 +106,7 @@ class SessionSettings:
     def updated(self, fields: Fields, text_characters: int) -> SessionSettings:
         """The settings with the fields present changed. Raises ProtocolError; then nothing has changed."""
         fields.choice("type", ("realtime",), "realtime")
-        for name in ("id", "object", "model", "expires_at", "extensions"):
+        for name in ("id", "object", "model", "expires_at", "extensions", "resume"):
             fields.anything(name)  # clients send back what they were sent; none of it can change
         result = replace(
             self,
@@ -131,14 +125,15 @@ class SessionSettings:
         return result
 
     def _with_extensions(self, fields: Fields) -> SessionSettings:
-        video, attachments = fields.object("video"), fields.object("attachments")
+        video, attachments, playback = (fields.object(name) for name in ("video", "attachments", "playback"))
         result = replace(
             self,
             video=self._read_video(video),
             stream_music=attachments.flag("stream_music", self.stream_music),
+            pauses_playback=playback.flag("pauses", self.pauses_playback),
         )
-        video.no_others()
-        attachments.no_others()
+        for part in (video, attachments, playback):
+            part.no_others()
         return result
 
     def _read_video(self, fields: Fields) -> VideoInput | None:
@@ -186,7 +181,7 @@ class SessionSettings:
 
     def extensions_to_json(self, abilities: Abilities) -> Json:
         """The settings of those extensions that work."""
-        shown: Json = {}
+        shown: Json = {"playback": {"pauses": self.pauses_playback}}
         if "image" in abilities.takes:
             shown["video"] = {"input": None if self.video is None else {"max_fps": self.video.max_fps}}
         if "music" in abilities.makes:

@@ -26,6 +26,7 @@ class Abilities:
 
     takes: frozenset[Kind] = frozenset()  # in turns
     makes: frozenset[Kind] = frozenset()  # as attachments
+    overhears: bool = False  # what the user is saying, ahead of the request
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +61,21 @@ class Request:
     prepare_only: bool = False  # read the turns, of which more will follow, and say nothing: Perceived and Finished
     attachments: bool = False  # pictures and music may be made beside the answer
     stream_music: bool = False  # the client listens to music while it is being made: send MusicDelta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overheard:
+    """More of what the user is saying, ahead of the request that will bring all of it. Only speed comes of it.
+
+    Pieces of one utterance follow each other; where one is missing, the others are of no use.
+    """
+
+    session_id: str
+    utterance_id: str
+    start: int  # samples of the utterance before these
+    pcm: np.ndarray  # [samples] float32 at SPEECH_RATE
+    turns: tuple[Turn, ...] = ()  # before the utterance; only with its first piece
+    instructions: str = ""  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,13 @@ class TextDelta:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class FirstSpeechToken:
+    """The first token of the reply's sound is there. May be left out: it is for the stopwatch."""
+
+    response_id: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SpeechDelta:
     """More of the reply's sound, to be played right after what came before."""
@@ -117,6 +140,10 @@ class Usage:
     text_out: int = 0
     audio_out: int = 0
     image_in: int = 0
+
+    @property
+    def tokens_in(self) -> int:
+        return self.text_in + self.audio_in + self.image_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +230,17 @@ class AttachmentFailed:
 
 
 AttachmentOutput = AttachmentStarted | AttachmentProgress | MusicDelta | PictureDone | MusicDone | AttachmentFailed
-Output = TranscriptDelta | TranscriptDone | Perceived | TextDelta | SpeechDelta | AttachmentOutput | Finished | Failed
+Output = (
+    TranscriptDelta
+    | TranscriptDone
+    | Perceived
+    | TextDelta
+    | FirstSpeechToken
+    | SpeechDelta
+    | AttachmentOutput
+    | Finished
+    | Failed
+)
 
 
 class Responder(Protocol):
@@ -218,6 +255,10 @@ class Responder(Protocol):
     abilities: Abilities
 
     def submit(self, request: Request) -> None: ...
+
+    def overhear(self, overheard: Overheard) -> None:
+        """Read ahead when there is nothing more urgent to do. Called only if `abilities` say so. No output follows."""
+        ...
 
     def cancel(self, response_id: str) -> None: ...
 

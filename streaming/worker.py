@@ -1,14 +1,15 @@
 """The inference process and its asyncio face.
 
 A Responder runs in a spawned process and talks to this one over one socket pair that carries length-prefixed pickles:
-commands one way, lists of outputs the other. Neither side has threads. Here the socket belongs to the event loop,
-which therefore never waits for the model; there the loop drains commands, does one step of work and sends what came
-of it, and blocks on the socket when there is nothing to do.
+commands one way, lists of outputs the other. Here the socket belongs to the event loop, which therefore never waits
+for the model; there the loop drains commands, does one step of work and sends what came of it, and blocks on the
+socket when there is nothing to do. Neither side has threads, but for one there that waits for the end of this one.
 
 What is bounded, and what happens when it is full:
 * responses that run or wait: one more than `max_responses` ends at once in Failed(code="overloaded");
 * outputs that wait for their consumer: a response with more than `max_waiting_outputs` of them is cancelled and ends
   in Failed(code="slow_consumer"). It does not hold generation up, because that would hold up everybody else's;
+* speech that is overheard ahead of its request: dropped while the process is so busy that commands pile up;
 * the socket: the event loop reads it whatever the consumers do. If the loop itself falls behind, generation waits.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import os
 import pickle
 import select
 import signal
@@ -36,6 +38,7 @@ from streaming.types import (
     Finished,
     MusicDone,
     Output,
+    Overheard,
     PictureDone,
     Request,
     Responder,
@@ -44,6 +47,8 @@ from streaming.types import (
 logger = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("!I")
+_MOST_UNREAD_BYTES = 256 << 10
+"""Commands that the process has not read, beyond what the socket holds; then nothing is overheard."""
 
 
 class WorkerError(Exception):
@@ -59,6 +64,11 @@ class WorkerError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Submit:
     request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class _Overhear:
+    overheard: Overheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ class _Broken:
     reason: str
 
 
-_Command = _Submit | _Cancel | _CancelAttachment | _CloseSession
+_Command = _Submit | _Overhear | _Cancel | _CancelAttachment | _CloseSession
 
 
 # The process ----------------------------------------------------------------------------------------------------------
@@ -133,8 +143,10 @@ def _pack(message: object) -> bytes:
 
 
 def _run_process(end: socket.socket, factory: bytes) -> None:
-    # Ctrl-C in a terminal reaches the whole process group. The server then closes its end of the socket in good order,
-    # which is also what happens if the server is killed: either way this process sees the end of the stream and leaves.
+    # Ctrl-C in a terminal reaches the whole process group. The server then closes its end of the socket in good order:
+    # this process sees the end of the stream and leaves. A server that is killed may be so while a model is being
+    # loaded, or a long step done, when nobody looks at the socket.
+    threading.Thread(target=_leave_with_the_server, name="server's end", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     channel = _Channel(end)
@@ -149,6 +161,13 @@ def _run_process(end: socket.socket, factory: bytes) -> None:
             traceback.print_exc()
         channel.send(_Broken(_in_words(error)))
         raise SystemExit(1) from None
+
+
+def _leave_with_the_server() -> None:
+    server = multiprocessing.parent_process()
+    assert server is not None
+    server.join()
+    os._exit(1)
 
 
 def _serve(channel: _Channel, responder: Responder) -> None:
@@ -167,6 +186,8 @@ def _obey(command: _Command, responder: Responder) -> None:
     match command:
         case _Submit(request):
             responder.submit(request)
+        case _Overhear(overheard):
+            responder.overhear(overheard)
         case _Cancel(response_id):
             responder.cancel(response_id)
         case _CancelAttachment(attachment_id):
@@ -287,6 +308,11 @@ class Worker:
                 self._submit(response)
         return response
 
+    def overhear(self, overheard: Overheard) -> None:
+        """Let the responder read ahead. Dropped where it would have to wait."""
+        if self.alive and self._unread_bytes <= _MOST_UNREAD_BYTES:
+            self._send(_Overhear(overheard))
+
     def cancel(self, response_id: str) -> None:
         """Ask for an early end; the response then ends in Finished(reason="cancelled"). Unknown ids are ignored."""
         response = self._responses.get(response_id)
@@ -326,9 +352,14 @@ class Worker:
         self._send(_Submit(response.request))
 
     def _send(self, command: _Command) -> None:
-        # Bounded without waiting: at most one request and one cancel for each of `max_responses`.
+        # Bounded without waiting: at most one request and one cancel for each of `max_responses`, and what `overhear`
+        # lets in.
         if self._writer is not None and not self._writer.is_closing():
             self._writer.write(_pack(command))
+
+    @property
+    def _unread_bytes(self) -> int:
+        return 0 if self._writer is None else self._writer.transport.get_write_buffer_size()
 
     # Incoming
 
@@ -377,12 +408,21 @@ class Worker:
     # The life of the process
 
     async def _launch(self) -> None:
+        try:
+            await self._start_process()
+        except asyncio.CancelledError:
+            await self._reap()
+            raise
+
+    async def _start_process(self) -> None:
         here, there = socket.socketpair()
         context = multiprocessing.get_context("spawn")
         self._process = context.Process(target=_run_process, args=(there, self._factory), name="inference", daemon=True)
+        starting = asyncio.ensure_future(asyncio.to_thread(_start_deaf_to_ctrl_c, self._process))
         try:
-            await asyncio.to_thread(_start_deaf_to_ctrl_c, self._process)
+            await asyncio.shield(starting)
         finally:
+            await starting  # cut off or not: what has begun to start can be ended only when it has
             there.close()
         self._reader, self._writer = await asyncio.open_unix_connection(sock=here)
         try:
@@ -392,9 +432,6 @@ class Worker:
             message = _Broken(f"The model was not ready after {self._start_timeout_s:.0f} s.")
         except (asyncio.IncompleteReadError, ConnectionError):
             message = _Broken("The inference process ended while it was starting.")
-        except asyncio.CancelledError:
-            await self._reap()
-            raise
         if isinstance(message, _Broken):
             await self._reap()
             raise WorkerError(message.reason)

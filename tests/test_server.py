@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,35 @@ def test_weights_with_a_flipped_bit(capsys, tmp_path):
     (tmp_path / "c.toml").write_text(f'[model]\ndirectory = "{tmp_path}"\n[server]\nport = 0\n')
     said = failure(capsys, "--config", str(tmp_path / "c.toml"))
     assert "llama.safetensors is damaged" in said
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_server_that_is_ended_while_it_starts_leaves_no_process_behind(number, status):
+    command = [sys.executable, "-m", "tests.never_ready", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None and process.stderr is not None
+        said = process.stdout.readline()
+        assert said.startswith("loading in ")
+        worker = int(said.split()[-1])
+        assert lives(worker)
+        process.send_signal(number)
+        assert process.wait(10) == status
+        deadline = time.monotonic() + 5
+        while lives(worker):
+            assert time.monotonic() < deadline, "the inference process stays behind"
+            time.sleep(0.05)
+        assert process.stderr.read() == ""
+
+
+def lives(pid: int) -> bool:
+    """Whether there is such a process, and more of it than its exit status."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_the_web_process_has_no_torch():

@@ -1,6 +1,6 @@
 """How long a caller waits: from the last sample of his speech to the first sound of the reply, over real WebRTC.
 
-    python -m tools.latency MANIFEST.jsonl --config configs/nano.toml [--count 30] [--json OUT]
+    python -m tools.latency MANIFEST.jsonl --config configs/nano.toml [--count 30] [--sessions 4] [--json OUT]
 
 Starts the server as `make run` does, in processes of its own, and calls it over the loopback interface. The spoken
 turns of the manifest (see tools.evaluate) are said one after the other into one session, in real time, each when the
@@ -10,7 +10,9 @@ and a microphone's own delays are not.
 
 The stages follow each other and add up: the silence that the server waits for, what it takes beyond that to notice the
 end of speech (the way to the server, the detector), the model's work by the milestones of `response.latency.updated`,
-and the rest, the way back. The worker's own milestones count from when the request reached it, and come from /metrics.
+and the rest, the way back. The worker's own milestones count from when the request reached it, and come from /metrics,
+of one session alone. Several sessions talk at the same time, each in a call of its own, and begin with other
+utterances, so that they do not speak in step.
 
 In each reply, 20 ms frames that came more than 60 ms later than the earliest of them, frames that were lost, and frames
 of digital silence between the first and the last sound, which a model hardly produces, are counted.
@@ -131,10 +133,12 @@ def stages(total_ms: float, noticed_ms: float, milestones_ms: dict[str, float]) 
     """One after the other; they add up to the total.
 
     noticed_ms: from the last sample to the server's word that speech has ended. milestones_ms: of
-    `response.latency.updated`, from the beginning of the silence that the server waited for.
+    `response.latency.updated`, from the beginning of the silence that the server waited for. What an eager answer
+    passed during that silence took no time of its own.
     """
-    reached = sorted(milestones_ms.items(), key=lambda named: named[1])
-    (_, waited), *rest = reached
+    waited = milestones_ms["end_of_speech_ms"]
+    later = {name: max(at, waited) for name, at in milestones_ms.items() if name != "end_of_speech_ms"}
+    rest = sorted(later.items(), key=lambda named: named[1])
     passed = {"silence waited for": waited, "noticing it": noticed_ms - waited}
     before = waited
     for name, at in rest:
@@ -163,8 +167,8 @@ def percentiles_by_name(rows: Sequence[dict[str, float]]) -> dict[str, dict[str,
 class Callee(Protocol):
     """Who can be called. Both methods block."""
 
-    def call(self, offer_sdp: str) -> str:
-        """Returns the SDP answer."""
+    def call(self, offer_sdp: str, resume_token: str | None = None) -> str:
+        """Returns the SDP answer. resume_token: of a session that is to go on."""
         ...
 
     def metrics_text(self) -> str: ...
@@ -192,8 +196,10 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/metrics") as response:
             return response.read().decode()
 
-    def call(self, offer_sdp: str) -> str:
+    def call(self, offer_sdp: str, resume_token: str | None = None) -> str:
         headers = {"Content-Type": "application/sdp"}
+        if resume_token is not None:
+            headers["Resume-Session"] = resume_token
         request = urllib.request.Request(f"{self.url}/v1/realtime/calls", offer_sdp.encode(), headers)
         with urllib.request.urlopen(request) as response:
             return response.read().decode()
@@ -389,6 +395,7 @@ class Measured:
     """One utterance. Without a total, `failure` says why."""
 
     file: str
+    session: int = 0
     total_ms: float | None = None
     failure: str | None = None
     turns: int = 0  # more than one: the server took a pause for the end
@@ -413,26 +420,40 @@ def measured(file: str, last_said: float, record: Record) -> Measured:
     return row
 
 
-async def measure(server: Callee, utterances: Sequence[Path]) -> list[Measured]:
-    """All in one session."""
+async def measure(server: Callee, utterances: Sequence[Path], sessions: int = 1) -> list[Measured]:
+    """So many sessions at once, each of which says all the utterances."""
     rows: list[Measured] = []
+    async with asyncio.TaskGroup() as talks:
+        for session in range(sessions):
+            first = session * len(utterances) // sessions
+            own = [*utterances[first:], *utterances[:first]]
+            talks.create_task(_talk(server, session, own, rows, alone=sessions == 1))
+    return rows
+
+
+async def _talk(server: Callee, session: int, utterances: Sequence[Path], rows: list[Measured], alone: bool) -> None:
+    """alone: what the worker's milestones have added up to meanwhile is this session's."""
     peer = Peer()
     try:
         await peer.call(server)
         before = worker_seconds(await asyncio.to_thread(server.metrics_text))
         for number, path in enumerate(utterances, 1):
             await asyncio.sleep(PAUSE_S)
-            row = measured(path.name, *await peer.ask(read_speech(path)))
+            try:
+                row = measured(path.name, *await peer.ask(read_speech(path)))
+            except LatencyError as reason:
+                row = Measured(path.name, failure=str(reason))
+            row.session = session
             after = worker_seconds(await asyncio.to_thread(server.metrics_text))
-            if row.turns == 1:
+            if alone and row.turns == 1:
                 row.worker_ms = {name: 1000 * (value - before.get(name, 0.0)) for name, value in after.items()}
             before = after
             rows.append(row)
             words = row.failure if row.total_ms is None else f"{row.total_ms:6.0f} ms"
-            print(f"{number:3}/{len(utterances)}  {path.name:24} {words}", file=sys.stderr, flush=True)
+            place = f"{number:3}/{len(utterances)}" + ("" if alone else f" of session {session}")
+            print(f"{place}  {path.name:24} {words}", file=sys.stderr, flush=True)
     finally:
         await peer.close()
-    return rows
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -440,7 +461,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     utterances = spoken(options.manifest, options.count)
     load_before = os.getloadavg()[0]
     async with running_server(options.config) as server:
-        rows = await measure(server, utterances)
+        rows = await measure(server, utterances, options.sessions)
         memory_mb = server.resident_mb()
     return {
         "model": configuration.model.name,
@@ -450,7 +471,9 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "load_before": round(load_before, 2),
         "start_to_ready_s": round(server.start_s, 2),
         "resident_mb": memory_mb | {"together": round(sum(memory_mb.values()), 1)},
+        "sessions": options.sessions,
         "summary": summary(rows),
+        "by_session": [summary([row for row in rows if row.session == n])["total_ms"] for n in range(options.sessions)],
         "utterances": [rounded(asdict(row)) for row in rows],
     }
 
@@ -503,13 +526,18 @@ def table(report: dict[str, Any]) -> str:
         f"load before {report['load_before']}",
         f"ready after {report['start_to_ready_s']} s; resident: server {memory['server']} MB, worker "
         f"{memory['worker']} MB, together {memory['together']} MB",
-        f"{figures['total_ms']['count']} of {figures['asked']} utterances answered with sound; "
+        f"{figures['total_ms']['count']} of {figures['asked']} utterances answered with sound, {report['sessions']} "
+        f"{'session' if report['sessions'] == 1 else 'sessions at once'}; "
         f"{figures['split']} taken for more than one",
         f"{'from the last sample to the first sound':42} {'p50':>8} {'p95':>8} {'max':>8}   (ms)",
     ]
     lines += [_line(name, at) for name, at in {"total": figures["total_ms"], **figures["stages_ms"]}.items()]
-    lines.append("in the worker, since the request reached it")
-    lines += [_line(name.replace("_", " "), at) for name, at in figures["worker_ms"].items()]
+    if report["sessions"] > 1:
+        lines.append("the total, by session")
+        lines += [_line(f"session {number}", at) for number, at in enumerate(report["by_session"])]
+    if figures["worker_ms"]:
+        lines.append("in the worker, since the request reached it")
+        lines += [_line(name.replace("_", " "), at) for name, at in figures["worker_ms"].items()]
     lines.append(
         f"of {missing['frames']} frames of 20 ms within replies: {missing['late']} late, {missing['lost']} lost, "
         f"{missing['silent']} of digital silence"
@@ -526,7 +554,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.latency", description=__doc__.splitlines()[0])
     parser.add_argument("manifest", type=Path, metavar="MANIFEST.jsonl")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "nano.toml")
-    parser.add_argument("--count", type=int, default=30, help="of utterances (default: 30)")
+    parser.add_argument("--count", type=int, default=30, help="of utterances of each session (default: 30)")
+    parser.add_argument("--sessions", type=int, default=1, help="that talk at the same time (default: 1)")
     parser.add_argument("--json", type=Path, metavar="OUT")
     options = parser.parse_args(arguments)
     try:

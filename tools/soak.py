@@ -5,21 +5,27 @@
 Starts the server as `make run` does and calls it over WebRTC, each session through a relay that loses packets of both
 directions. A session tells its name, asks questions, interrupts some replies, and now and then asks for its name: a
 reply with the name of another session, one by which this session was never called before, is a leak. (nano may mishear
-a name; that is no leak.) What is said lies in tools/soak_speech.
+a name; that is no leak.) Where the model sees, it shows pictures; where sessions can be resumed, it is cut off now and
+then and comes back for its own. What is said lies in tools/soak_speech.
 
 The caller hears as a browser does: a jitter buffer, Opus's error correction, and a loudspeaker that begins BUFFER_S
 after the quickest packet of a reply. A frame of 20 ms between the first and the last sound of a reply that was not
 there in time, or only made up, is a gap. A barge-in lasts from the onset of the interrupting speech to the last frame
-with sound. Any `--limit NAME=VALUE` that a figure of the summary exceeds makes the exit code 1.
+with sound; where no sound came after the onset there was nothing to cut off.
+
+What goes wrong in a session is counted and named, and it calls again. Memory and open files are those of the server and
+of all processes that it started, compared behind the warm-up. Any `--limit NAME=VALUE` that a figure of the summary
+exceeds, or that was not measured, makes the exit code 1; no leaks and no errors are limits that are always set.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import functools
-import html
+import io
 import json
 import os
 import random
@@ -27,8 +33,8 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -37,6 +43,8 @@ import numpy as np
 import uvloop
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from av import AudioCodecContext, CodecContext, Packet
+from PIL import Image, ImageDraw
+from prometheus_client.parser import text_string_to_metric_families
 
 from configuration import ROOT
 from streaming.transports.microphone import Ears
@@ -48,10 +56,10 @@ from tools.latency import (
     RATE,
     SILENT,
     VOICED,
+    Callee,
     LatencyError,
     Microphone,
     Record,
-    Server,
     Told,
     commit,
     descendants,
@@ -64,15 +72,21 @@ from tools.latency import (
     until,
 )
 from tools.network import Link, Relay, without_candidates
+from tools.soak_report import Verdict, page
 
 SPEECH = Path(__file__).parent / "soak_speech"
 FRAME_S = 0.02
 BUFFER_S = 0.08
 SAMPLE_EVERY_S = 5.0
 REPLY_TIMEOUT_S = 60.0
+TAKEN_WITHIN_S = 10.0
 SILENCE_TIMEOUT_S = 5.0
-ASKS_NAME, INTERRUPTS = 0.2, 0.3  # shares of the turns
-WARM_UP = 0.2  # of the time: where memory is compared from
+ASKS_NAME, INTERRUPTS, SHOWS, RECONNECTS = 0.2, 0.3, 0.1, 0.03  # shares of the turns
+WARM_UP, WARM_UP_S = 0.2, 60.0  # share of the time, and what it is at least, where there is twice that: not compared
+CALL_AGAIN_S, MOST_FAILED_CALLS = 2.0, 5  # in a row, until a session gives up
+TELL_EVERY_S = 15.0
+LOOK_EVERY_S = 0.05  # how late the callers themselves are
+HELD_UP_MS = 40.0
 ALWAYS = ("leaks=0", "errors=0")
 
 
@@ -153,11 +167,12 @@ class Loudspeaker:
 class Caller:
     """A session of the soak. `call`, then `say` and wait as long as you like; `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, loudspeaker: Loudspeaker | None = None) -> None:
         self.microphone = BrowserMicrophone()
-        self.loudspeaker = Loudspeaker()
+        self.loudspeaker = loudspeaker or Loudspeaker()
         self.record = Record()
         self.errors: list[str] = []
+        self._session: dict[str, Any] = {}
         self._ears = Ears(self.loudspeaker)
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connection.addTrack(self.microphone)
@@ -170,15 +185,52 @@ class Caller:
     def sounds(self) -> list[Sound]:
         return self.loudspeaker.sounds
 
-    async def call(self, server: Server, link: Link, seed: int) -> None:
+    @property
+    def can(self) -> set[str]:
+        """The extensions that its session has."""
+        return set(self._session.get("extensions", ()))
+
+    @property
+    def resume_token(self) -> str | None:
+        return (self._session.get("resume") or {}).get("token")
+
+    async def call(self, server: Callee, link: Link, seed: int, token: str | None = None) -> None:
+        """token: of an older session that is to go on. Raises LatencyError when no session comes of it, or another."""
         await self._connection.setLocalDescription(await self._connection.createOffer())
         (receiver,) = self._connection.getReceivers()
         self._ears.tap(receiver)
         offer = without_candidates(self._connection.localDescription.sdp)
-        self._relay = await Relay.open(await asyncio.to_thread(server.call, offer), link, link, seed)
+        answer = await asyncio.to_thread(server.call, offer, *([] if token is None else [token]))
+        self._relay = await Relay.open(answer, link, link, seed)
         self._listening = asyncio.create_task(self._listen())
         await self._connection.setRemoteDescription(RTCSessionDescription(self._relay.sdp, "answer"))
-        await until(lambda: bool(self.record.all("session.created")), 30, "the call was not connected")
+        await until(lambda: bool(self._session), 30, "the call was not connected")
+        if token is not None and not self.record.all("session.resumed"):
+            raise LatencyError("the session was not there any more")
+
+    async def say(self, pcm: np.ndarray) -> float:
+        """As Microphone.say. Raises LatencyError when the call is lost."""
+        self._check()
+        try:
+            async with asyncio.timeout(len(pcm) / SPEECH_RATE + TAKEN_WITHIN_S):
+                return await self.microphone.say(pcm)
+        except TimeoutError:
+            raise LatencyError("the call was lost: what is said leaves no more") from None
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float, words: str) -> None:
+        """Raises LatencyError with those words, or when the call is lost."""
+        await until(lambda: condition() or self._is_lost, timeout_s, words)
+        self._check()
+
+    def show(self, picture_url: str) -> None:
+        content = [{"type": "input_image", "image_url": picture_url}]
+        item = {"type": "message", "role": "user", "content": content}
+        self._channel.send(json.dumps({"type": "conversation.item.create", "item": item}))
+
+    def vanish(self) -> None:
+        """Nothing gets through any more, either way."""
+        if self._relay is not None:
+            self._relay.close()
 
     def begin_turn(self) -> Record:
         """Forget what was told and heard before."""
@@ -188,17 +240,26 @@ class Caller:
 
     async def close(self) -> None:
         await self._connection.close()
-        if self._relay is not None:
-            self._relay.close()
+        self.vanish()
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
 
     def _take(self, message: str) -> None:
         event = json.loads(message)
+        if event["type"] in ("session.created", "session.resumed"):
+            self._session = event["session"]
         self.record.told.append(Told(now(), event))
         if event["type"] == "error":
             self.errors.append(event["error"]["message"])
+
+    @property
+    def _is_lost(self) -> bool:
+        return self._connection.connectionState in ("failed", "closed") or self._channel.readyState != "open"
+
+    def _check(self) -> None:
+        if self._is_lost:
+            raise LatencyError("the call was lost")
 
     async def _listen(self) -> None:
         while True:
@@ -214,12 +275,13 @@ class Turn:
 
     session: int
     at_s: float  # since the soak began
-    kind: str  # "name", "question", "interruption", "who am i"
+    kind: str  # "name", "question", "interruption", "picture", "who am i", "back"
     latency_ms: float | None = None  # last sample to first sound; None: no sound came, or too early to tell
     barge_in_ms: float | None = None
     frames: int = 0  # of 20 ms within the reply
     gaps: int = 0
-    said: str = ""  # the reply's words
+    soundless: bool = False  # a reply came, and nothing of it was heard
+    said: str = ""  # its words
     leak: str | None = None
     failure: str | None = None
 
@@ -258,13 +320,49 @@ def words_of(record: Record) -> str:
     return " ".join(event["transcript"] for event in done)
 
 
-@dataclass(slots=True)
+def why_it_failed(record: Record) -> str | None:
+    """In words, if the newest reply failed."""
+    done = [told.event["response"] for told in record.all("response.done")]
+    if not done or done[-1]["status"] != "failed":
+        return None
+    error = (done[-1].get("status_details") or {}).get("error") or {}
+    return f"the reply failed: {error.get('code')}: {error.get('message')}"
+
+
+def a_picture(chance: random.Random) -> str:
+    """A round thing of some colour on paper, as a data URI."""
+    image = Image.new("RGB", (128, 128), (240, 232, 220))
+    colour = tuple(chance.randrange(30, 220) for _ in range(3))
+    ImageDraw.Draw(image).ellipse((28, 28, 100, 100), fill=colour)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """The server's processes at one time."""
 
     at_s: float
-    resident_mb: float
+    resident_mb: float  # of all of them
     open_files: int
+    server_mb: float = 0.0  # of the one that has the sockets
+
+
+def sample(process_id: int, at_s: float) -> Sample:
+    """Raises ProcessLookupError when the server has ended. A worker may end at any time."""
+    try:
+        processes = [process_id, *descendants(process_id)]
+    except OSError:
+        processes = [process_id]
+    resident, files = dict.fromkeys(processes, 0.0), 0
+    for each in processes:
+        with contextlib.suppress(OSError):
+            resident[each] = resident_bytes(each) / 1e6
+            files += len(os.listdir(f"/proc/{each}/fd"))
+    if not resident[process_id]:
+        raise ProcessLookupError
+    return Sample(at_s, sum(resident.values()), files, resident[process_id])
 
 
 @dataclass(slots=True)
@@ -275,14 +373,52 @@ class Soak:
     turns: list[Turn] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    metrics: str = ""  # what the server's /metrics said at the end
+    lags_ms: list[float] = field(default_factory=list)  # by how much this process woke up too late
+
+    def went_wrong(self, session: int, reason: Exception) -> None:
+        words = str(reason) if isinstance(reason, LatencyError) else f"{type(reason).__name__}: {reason}"
+        self.errors.append(f"session {session}, {(now() - self.began) / 60:.1f} min: {words}")
 
     async def watch(self, process_id: int) -> None:
+        """As long as there is a server."""
         while True:
-            processes = [process_id, *descendants(process_id)]
-            resident = sum(resident_bytes(each) for each in processes) / 1e6
-            files = sum(len(os.listdir(f"/proc/{each}/fd")) for each in processes)
-            self.samples.append(Sample(now() - self.began, resident, files))
+            try:
+                self.samples.append(sample(process_id, now() - self.began))
+            except ProcessLookupError:
+                self.errors.append(f"the server has ended after {(now() - self.began) / 60:.1f} min")
+                return
             await asyncio.sleep(SAMPLE_EVERY_S)
+
+    async def watch_itself(self) -> None:
+        """Callers that are held up hear late, whatever the server does."""
+        while True:
+            due = now() + LOOK_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
+            self.lags_ms.append(1000 * (now() - due))
+
+    async def tell(self, minutes: float) -> None:
+        """How it goes, on the terminal."""
+        while True:
+            await asyncio.sleep(TELL_EVERY_S)
+            print(progress(self, now() - self.began, minutes), file=sys.stderr, flush=True)
+
+
+def progress(soak: Soak, at_s: float, minutes: float) -> str:
+    """One line."""
+    at, newest = summary(soak), soak.samples[-1] if soak.samples else None
+    shown = [
+        f"{int(at_s) // 60:3}:{int(at_s) % 60:02} of {minutes:g} min",
+        f"{at['turns']:g} turns",
+        f"latency {_value(at['latency_p50_ms'])}/{_value(at['latency_p95_ms'])} ms",
+        f"barge-in {_value(at['barge_in_p50_ms'])} ms",
+        f"gaps {_value(at['gaps_percent'])} %",
+        f"leaks {at['leaks']:g}",
+        f"errors {at['errors']:g}",
+    ]
+    if newest is not None:
+        shown.append(f"{newest.resident_mb:.0f} MB, {newest.open_files} files")
+    return "  ".join(shown)
 
 
 # A session ------------------------------------------------------------------------------------------------------------
@@ -299,35 +435,72 @@ class Conversation:
         self._called: set[str] = set()  # the names that the server took for this session's own
         self._repertoire = repertoire
         self._chance = random.Random(seed)
-        self._caller = Caller()
+        self._caller: Caller
 
-    async def hold(self, server: Server, link: Link, seed: int, over: Callable[[], bool]) -> None:
+    async def hold(self, server: Callee, link: Link, seed: int, over: Callable[[], bool]) -> None:
+        """Until it is over. What goes wrong is put down, and the session calls again, unless calls alone go wrong."""
+        failed = 0
+        while not over() and failed < MOST_FAILED_CALLS:
+            turns_before = len(self._soak.turns)
+            try:
+                await self._hold_call(server, link, seed, over)
+            except Exception as reason:
+                self._soak.went_wrong(self._number, reason)
+                failed = 1 if len(self._soak.turns) > turns_before else failed + 1
+                await asyncio.sleep(CALL_AGAIN_S)
+        if failed == MOST_FAILED_CALLS:
+            self._soak.went_wrong(self._number, LatencyError(f"gives up after {failed} calls"))
+
+    async def _hold_call(self, server: Callee, link: Link, seed: int, over: Callable[[], bool]) -> None:
+        self._caller = Caller()
         try:
             await self._caller.call(server, link, seed)
+            self._called = set()
             introduced = await self._ask("name", self._repertoire.introductions[self._name])
             self._called |= names_in(introduced.said, self._others)
             while not over():
                 await asyncio.sleep(self._chance.uniform(0.3, 1.5))
-                kind = self._chance.random()
-                if kind < ASKS_NAME:
-                    await self._ask("who am i", self._repertoire.who_am_i)
-                elif kind < ASKS_NAME + INTERRUPTS:
-                    await self._interrupt()
-                else:
-                    await self._ask("question", self._question())
+                await self._do_something(server, link, seed)
             await self._ask("who am i", self._repertoire.who_am_i)
-        except LatencyError as reason:
-            self._soak.errors.append(f"session {self._number}: {reason}")
         finally:
-            self._soak.errors += [f"session {self._number}: {words}" for words in self._caller.errors]
-            await self._caller.close()
+            await self._hang_up()
+
+    async def _do_something(self, server: Callee, link: Link, seed: int) -> None:
+        kind = self._chance.random()
+        if kind < ASKS_NAME:
+            await self._ask("who am i", self._repertoire.who_am_i)
+        elif kind < ASKS_NAME + INTERRUPTS:
+            await self._interrupt()
+        elif kind < ASKS_NAME + INTERRUPTS + SHOWS and "camera" in self._caller.can:
+            self._caller.show(a_picture(self._chance))
+            await self._ask("picture", self._question())
+        elif kind > 1 - RECONNECTS and self._caller.resume_token is not None:
+            await self._come_back(server, link, seed)
+        else:
+            await self._ask("question", self._question())
+
+    async def _come_back(self, server: Callee, link: Link, seed: int) -> None:
+        """Cut the line, call again, and go on with the same session."""
+        token = self._caller.resume_token
+        self._caller.vanish()
+        cut_off, self._caller = self._caller, Caller()
+        try:
+            await self._caller.call(server, link, seed + 1, token)
+        finally:
+            self._soak.errors += [f"session {self._number}: {words}" for words in cut_off.errors]
+            await cut_off.close()
+        await self._ask("back", self._repertoire.who_am_i)
+
+    async def _hang_up(self) -> None:
+        self._soak.errors += [f"session {self._number}: {words}" for words in self._caller.errors]
+        await self._caller.close()
 
     def _question(self) -> np.ndarray:
         return self._chance.choice(list(self._repertoire.questions.values()))
 
     async def _ask(self, kind: str, pcm: np.ndarray) -> Turn:
         record, began = self._caller.begin_turn(), now()
-        last_said = await self._caller.microphone.say(pcm)
+        last_said = await self._caller.say(pcm)
         return await self._hear_out(kind, record, began, last_said)
 
     async def _hear_out(
@@ -336,9 +509,10 @@ class Conversation:
         """Wait for the reply's end and put the turn down."""
         at_s, failure = began - self._soak.began, None
         try:
-            await until(lambda: record.settled(now()), REPLY_TIMEOUT_S, "no reply came to its end")
+            await self._caller.until(lambda: record.settled(now()), REPLY_TIMEOUT_S, "no reply came to its end")
         except LatencyError as reason:
             failure = str(reason)
+        failure = failure or why_it_failed(record)
         ends = record.all("input_audio_buffer.speech_stopped")
         since = ends[-1].at if ends else last_said
         sounds = [sound for sound in self._caller.sounds if sound.at > since]
@@ -346,29 +520,28 @@ class Conversation:
         latency = 1000 * (first - last_said) if first is not None and len(ends) == 1 else None
         said = words_of(record)
         leaks = names_in(said, self._others) - self._called
-        turn = Turn(
-            self._number, at_s, kind, latency, barge_in_ms, *gaps(sounds), said, next(iter(leaks), None), failure
-        )
+        soundless, leak = first is None and failure is None, next(iter(leaks), None)
+        turn = Turn(self._number, at_s, kind, latency, barge_in_ms, *gaps(sounds), soundless, said, leak, failure)
         self._soak.turns.append(turn)
         return turn
 
     async def _interrupt(self) -> None:
         """Ask, and speak into the reply when it has been heard for a moment."""
         record, began = self._caller.begin_turn(), now()
-        await self._caller.microphone.say(self._question())
+        await self._caller.say(self._question())
         talking = self._chance.uniform(0.3, 1.0)
         try:
-            await until(lambda: self._heard_s() > talking, REPLY_TIMEOUT_S, "no reply to interrupt came")
+            await self._caller.until(lambda: self._heard_s() > talking, REPLY_TIMEOUT_S, "no reply to interrupt came")
         except LatencyError as reason:
             self._soak.turns.append(Turn(self._number, began - self._soak.began, "interruption", failure=str(reason)))
             return
         pcm, before = self._question(), record
         onset, last = onset_and_last(pcm)
         record = self._caller.record = Record()
-        last_said = await self._caller.microphone.say(pcm)
+        last_said = await self._caller.say(pcm)
         spoken_from = last_said - (last - onset)
         with contextlib.suppress(LatencyError):
-            await until(
+            await self._caller.until(
                 lambda: bool(record.all("output_audio_buffer.cleared") or before.all("output_audio_buffer.stopped")),
                 SILENCE_TIMEOUT_S,
                 "it was not cut off",
@@ -378,7 +551,7 @@ class Conversation:
         if cleared:
             # What is under way when the server falls silent is heard, too; the next reply comes later than that.
             silent = silent_at(self._caller.sounds, cleared[0].at + 0.25)
-            barge_in = 1000 * (silent - spoken_from) if silent is not None else None
+            barge_in = 1000 * (silent - spoken_from) if silent is not None and silent > spoken_from else None
         await self._hear_out("interruption", record, began, last_said, barge_in)
 
     def _heard_s(self) -> float:
@@ -396,15 +569,19 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     link = Link(loss=options.loss / 100, burst=options.burst, jitter_ms=options.jitter_ms)
     async with running_server(options.config) as server:
         soak = Soak(now())
-        watching = asyncio.create_task(soak.watch(server.process_id))
+        besides = (soak.watch(server.process_id), soak.watch_itself(), soak.tell(options.minutes))
+        beside = [asyncio.create_task(each) for each in besides]
         deadline = soak.began + 60 * options.minutes
         async with asyncio.TaskGroup() as sessions:
             for number in range(options.sessions):
                 conversation = Conversation(soak, number, names[: options.sessions], repertoire, options.seed + number)
                 over = functools.partial(_passed, deadline)
                 sessions.create_task(conversation.hold(server, link, options.seed + 2 * number, over))
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        with contextlib.suppress(OSError):  # it may have ended: then that is among the errors
+            soak.metrics = await asyncio.to_thread(server.metrics_text)
     return report(options, soak)
 
 
@@ -422,10 +599,14 @@ def report(options: argparse.Namespace, soak: Soak) -> dict[str, Any]:
         "loss_percent": options.loss,
         "burst": options.burst,
         "jitter_ms": options.jitter_ms,
+        "seed": options.seed,
+        "warnings": held_up(summary(soak)),
+        "warm_up_s": warm_up_s(soak.samples),
         "summary": summary(soak),
+        "milestones_ms": mean_milestones_ms(soak.metrics),
         "errors": soak.errors,
-        "turns": [{name: getattr(turn, name) for name in Turn.__slots__} for turn in soak.turns],
-        "samples": [{name: getattr(sample, name) for name in Sample.__slots__} for sample in soak.samples],
+        "turns": [asdict(turn) for turn in soak.turns],
+        "samples": [asdict(each) for each in soak.samples],
     }
 
 
@@ -447,85 +628,70 @@ def summary(soak: Soak) -> dict[str, float | None]:
         "gaps_percent": round(100 * sum(turn.gaps for turn in soak.turns) / frames, 3) if frames else None,
         "leaks": sum(turn.leak is not None for turn in soak.turns),
         "asked_for_its_name": len(asked),
+        "without_sound": sum(turn.soundless for turn in soak.turns),
         "errors": len(soak.errors) + sum(turn.failure is not None for turn in soak.turns),
-        "memory_growth_percent": growth_percent([sample.resident_mb for sample in soak.samples]),
-        "open_files_growth_percent": growth_percent([float(sample.open_files) for sample in soak.samples]),
+        "memory_growth_percent": growth_percent(soak.samples, lambda each: each.resident_mb),
+        "open_files_growth_percent": growth_percent(soak.samples, lambda each: each.open_files),
+        "prompt_reused_percent": prompt_reused_percent(soak.metrics),
+        "callers_lag_p99_ms": round(float(np.percentile(soak.lags_ms, 99)), 1) if soak.lags_ms else None,
     }
 
 
-def growth_percent(values: Sequence[float]) -> float | None:
-    """From the tenth of the time behind the warm-up to the last tenth, by medians."""
-    tenth = len(values) // 10
-    if not tenth:
+def warm_up_s(samples: Sequence[Sample]) -> float:
+    """So much at the beginning is not compared."""
+    lasted = samples[-1].at_s if samples else 0.0
+    return min(max(WARM_UP * lasted, WARM_UP_S), lasted / 2)
+
+
+def growth_percent(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float | None:
+    """From the tenth of the time behind the warm-up to the last tenth, by medians. None: there are too few."""
+    if len(samples) < 10:
         return None
-    start = int(WARM_UP * len(values))
-    before, after = statistics.median(values[start : start + tenth]), statistics.median(values[-tenth:])
+    lasted, warm = samples[-1].at_s, warm_up_s(samples)
+    before = statistics.median(value(each) for each in samples if warm <= each.at_s <= warm + lasted / 10)
+    after = statistics.median(value(each) for each in samples if each.at_s >= 0.9 * lasted)
     return round(100 * (after - before) / before, 2)
 
 
-def broken(summary: dict[str, float | None], limits: Iterable[str]) -> list[str]:
-    """In words, the limits (NAME=VALUE) that do not hold. Raises ValueError for one that cannot be understood."""
-    words = []
+def mean_milestones_ms(metrics: str) -> dict[str, float]:
+    """From the end of speech, by name, in the order of time."""
+    seconds = _values(metrics, "tertulia_milestone_seconds_sum", "milestone")
+    counts = _values(metrics, "tertulia_milestone_seconds_count", "milestone")
+    means = {name: round(1000 * seconds[name] / count, 1) for name, count in counts.items() if count}
+    return dict(sorted(means.items(), key=lambda named: named[1]))
+
+
+def prompt_reused_percent(metrics: str) -> float | None:
+    tokens = _values(metrics, "tertulia_prompt_tokens_total", "kind")
+    return round(100 * tokens["reused"] / sum(tokens.values()), 1) if sum(tokens.values()) else None
+
+
+def _values(metrics: str, name: str, label: str) -> dict[str, float]:
+    """The values of one metric by one of its labels."""
+    families = text_string_to_metric_families(metrics)
+    return {each.labels[label]: each.value for family in families for each in family.samples if each.name == name}
+
+
+def held_up(summary: Mapping[str, float | None]) -> list[str]:
+    """A warning, if the callers were too slow to measure."""
+    lag_ms = summary["callers_lag_p99_ms"]
+    if lag_ms is None or lag_ms <= HELD_UP_MS:
+        return []
+    return [f"the callers themselves were held up (p99 {lag_ms:g} ms): that they heard late is their own doing, too"]
+
+
+def judged(summary: Mapping[str, float | None], limits: Iterable[str]) -> list[Verdict]:
+    """What became of the limits (NAME=VALUE). Raises ValueError for one that cannot be understood."""
+    verdicts = []
     for limit in limits:
         name, _, most = limit.partition("=")
         if name not in summary:
             raise ValueError(f"no figure is called '{name}': there are {', '.join(summary)}")
-        value = summary[name]
-        if value is None or value > float(most):
-            words.append(f"{name} is {'unknown' if value is None else format(value, 'g')}, and {most} is the limit")
-    return words
-
-
-# The page -------------------------------------------------------------------------------------------------------------
-
-
-def page(report: dict[str, Any], failures: Sequence[str]) -> str:
-    """One HTML page that needs nothing else."""
-    turns, samples = report["turns"], report["samples"]
-    rows = "".join(f"<tr><td>{name.replace('_', ' ')}<td>{_value(value)}" for name, value in report["summary"].items())
-    verdict = "".join(f"<li>{html.escape(words)}" for words in failures) or "<li>every limit holds"
-    errors = "".join(f"<li>{html.escape(words)}" for words in report["errors"]) or "<li>none"
-    plots = [
-        plot("From the last sample to the first sound", "ms", [(t["at_s"], t["latency_ms"]) for t in turns]),
-        plot("From the onset of an interruption to silence", "ms", [(t["at_s"], t["barge_in_ms"]) for t in turns]),
-        plot(
-            "Gaps in a reply",
-            "% of its frames",
-            [(t["at_s"], 100 * t["gaps"] / t["frames"]) for t in turns if t["frames"]],
-        ),
-        plot("Memory of the server's processes", "MB", [(s["at_s"], s["resident_mb"]) for s in samples], line=True),
-        plot("Open files", "", [(s["at_s"], s["open_files"]) for s in samples], line=True),
-    ]
-    network = f"{report['loss_percent']:g} % lost, {report['jitter_ms']:g} ms jitter"
-    return f"""<!doctype html><meta charset="utf-8"><title>Soak of {report["when"]}</title>
-<style>body{{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}td{{padding:.1em 1em .1em 0}}
-svg{{width:100%;height:auto}}text{{font-size:11px;fill:#555}}h2{{font-size:1.1em;margin:1.5em 0 .3em}}</style>
-<h1>Soak of {report["when"]}</h1>
-<p>{report["sessions"]} sessions for {report["minutes"]:g} minutes; {network}; {html.escape(report["device"])}, commit
-{html.escape(report["commit"])}.</p><ul>{verdict}</ul><table>{rows}</table>{"".join(plots)}<h2>Errors</h2><ul>{errors}</ul>
-"""
-
-
-def plot(title: str, unit: str, points: Sequence[tuple[float, float | None]], line: bool = False) -> str:
-    """A heading and an inline SVG: dots, or a line, over minutes."""
-    known = [(at / 60, value) for at, value in points if value is not None]
-    if not known:
-        return f"<h2>{title}</h2><p>nothing was measured</p>"
-    width, height, left, foot = 800, 180, 55, 20
-    last, top = max(at for at, _ in known) or 1.0, 1.1 * max(value for _, value in known) or 1.0
-    places = [(left + at / last * (width - left - 10), (1 - value / top) * (height - foot)) for at, value in known]
-    if line:
-        drawn = f'<polyline fill="none" stroke="#36c" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in places)}"/>'
-    else:
-        drawn = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="#36c"/>' for x, y in places)
-    levels = [(top * part / 4, (1 - part / 4) * (height - foot)) for part in range(4)]
-    grid = "".join(
-        f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
-        f'<text x="0" y="{y:.1f}">{value:.4g}</text>'
-        for value, y in levels
-    )
-    axis = f'<text x="{width - 60}" y="{height - 4}">{last:.3g} min</text>'
-    return f'<h2>{title} ({unit or "count"})</h2><svg viewBox="0 0 {width} {height}">{grid}{drawn}{axis}</svg>'
+        try:
+            verdicts.append(Verdict(name, summary[name], float(most)))
+        except ValueError:
+            raise ValueError(f"'{limit}' is no limit: write {name}=NUMBER") from None
+    return verdicts
 
 
 def _value(value: float | None) -> str:
@@ -548,18 +714,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     limits = [*ALWAYS, *options.limit]
     try:
-        broken(summary(Soak(0.0)), limits)  # before the long wait
+        judged(summary(Soak(0.0)), limits)  # before the long wait
         result = uvloop.run(run(options))
     except (LatencyError, ValueError) as reason:
         print(f"No soak: {reason}.", file=sys.stderr)
         return 2
-    failures = broken(result["summary"], limits)
+    verdicts = judged(result["summary"], limits)
+    failures = [each.words for each in verdicts if not each.holds]
     for name, value in result["summary"].items():
         print(f"{name.replace('_', ' '):28}{_value(value):>12}")
-    for words in [*result["errors"], *failures]:
+    for words in [*result["errors"], *failures, *held_up(result["summary"])]:
         print(words, file=sys.stderr)
     if options.html:
-        options.html.write_text(page(result, failures), "utf-8")
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        options.html.write_text(page(result, verdicts), "utf-8")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     return 1 if failures else 0

@@ -4,9 +4,15 @@ import { Brought, cardOf } from './attachments.js';
 import { Camera } from './camera.js';
 import { Microphone, MicrophoneError } from './microphone.js';
 import { openLine, LineError } from './realtime.js';
+import { Stopwatch } from './stopwatch.js';
 import { makeRoom, stopMusic } from './tune.js';
 import { kindOf, upload, watchForFiles } from './uploads.js';
 import { View } from './view.js';
+import { waterfall } from './waterfall.js';
+
+const FIRST_PAUSE_MS = 500; // between two attempts to reconnect; it doubles
+const LONGEST_PAUSE_MS = 8000;
+const GIVEN_UP = 'The connection to the server was lost and could not be restored.';
 
 const NOT_TAKEN = {
   null: 'That is neither a picture nor music.',
@@ -33,29 +39,89 @@ class Conversation {
   cards = new Map(); // by item: what is made beside the conversation
   brought = new Map(); // by item: what the user brought
   tune = null; // waits until nobody speaks
+  unsaid = []; // typed while there is no connection
+  stopwatch = new Stopwatch({
+    nextSound: () => this.line?.player?.nextSound() ?? null,
+    show: (id, milestones) => view.showTiming(id, waterfall(milestones)),
+    report: (response, ms) => this.line?.send({ type: 'response.latency.report', response_id: response, first_sound_ms: ms }),
+  });
 
   async start(microphone) {
     this.microphone = microphone;
     this.watchMicrophone();
     this.show('connecting');
     view.levels.start(() => ({ mine: this.microphone.level, theirs: this.line?.player?.level ?? 0 }));
-    const line = await openLine({
-      microphone,
+    const line = await this.openLine();
+    if (this.ended) return line.close();
+    if (line.closed) throw new LineError(GIVEN_UP);
+    view.addBreak();
+    this.useLine(line);
+    this.configure();
+    this.show('listening');
+  }
+
+  openLine(lost) {
+    return openLine({
+      microphone: this.microphone,
       element,
       only,
+      lost,
       onEvent: (event) => this.receive(event),
-      onLost: (words) => end(this, words),
+      onLost: (words, resumable) => (resumable ? this.reconnect() : end(this, words)),
     });
-    if (this.ended) return line.close();
+  }
+
+  useLine(line) {
     this.line = line;
-    view.addBreak();
+    line.lost = null;
     line.over = () => this.silent();
     view.showAbilities(this.abilities);
-    const turnDetection = { type: 'server_vad', create_response: true, interrupt_response: true };
+  }
+
+  configure() {
+    const turnDetection = { type: 'semantic_vad', create_response: true, interrupt_response: true };
     const audio = { input: { transcription: { model: 'default' }, turn_detection: turnDetection } };
     if (voices.includes(voice)) audio.output = { voice };
-    line.send({ type: 'session.update', session: { type: 'realtime', audio } });
-    this.show('listening');
+    this.line.send({ type: 'session.update', session: { type: 'realtime', audio, playback: { pauses: true } } });
+  }
+
+  // The connection is lost. Try to go on over another one for as long as the server keeps the conversation.
+  async reconnect() {
+    if (!this.line || this.state === 'reconnecting') return; // who waits for the new line finds it closed
+    const lost = this.line;
+    const deadline = performance.now() + lost.ticket.expires_after_ms;
+    this.responding = this.sounding = false;
+    this.show('reconnecting');
+    for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      try {
+        const line = await this.openLine(lost);
+        if (this.ended) return line.close();
+        if (!line.closed) return await this.goOn(line, lost);
+      } catch (error) {
+        if (!(error instanceof LineError)) console.error(error);
+        console.info('no connection yet:', error.message);
+      }
+      const left = deadline - performance.now();
+      if (left < 0) return this.giveUp();
+      await orOnline(Math.min(pause, left));
+      if (this.ended) return;
+    }
+  }
+
+  async goOn(line, lost) {
+    this.useLine(line);
+    lost.release();
+    if (!this.resumed) this.configure(); // it is another conversation
+    if (this.state === 'reconnecting') this.show('listening');
+    else this.show(this.state); // over which transport
+    if (this.camera) await line.useCamera(this.camera, this.abilities.framesPerSecond);
+    for (const text of this.unsaid.splice(0)) this.say(text);
+  }
+
+  giveUp() {
+    const again = this.microphone.real ? () => Microphone.open() : () => Microphone.silent();
+    view.textField.value ||= this.unsaid.join(' ');
+    end(this, GIVEN_UP, { label: 'Start again', act: () => begin(again) });
   }
 
   watchMicrophone() {
@@ -124,6 +190,7 @@ class Conversation {
   }
 
   say(text) {
+    if (this.state === 'reconnecting') return this.unsaid.push(text);
     if (this.responding) this.line.send({ type: 'response.cancel' });
     if (this.sounding && this.line.kind === 'WebRTC') this.line.send({ type: 'output_audio_buffer.clear' });
     this.line.interrupt();
@@ -154,12 +221,18 @@ class Conversation {
   receive(event) {
     switch (event.type) {
       case 'session.created':
+        this.resumed = false;
         return this.created(event.session);
+      case 'session.resumed':
+        return this.taken(event);
+      case 'session.interrupted':
+        return view.note('The model had to be restarted');
       case 'input_audio_buffer.speech_started':
         view.addTurn(event.item_id, 'user');
         this.line?.interrupt();
         return this.show('hearing');
       case 'input_audio_buffer.speech_stopped':
+        this.stopwatch.speechStopped();
         return this.show('thinking');
       case 'conversation.item.added':
         return this.added(event.item, event.previous_item_id);
@@ -177,10 +250,13 @@ class Conversation {
         return view.setWords(event.item_id, event.transcript || '(nothing understood)');
       case 'conversation.item.input_audio_transcription.failed':
         return view.remark(event.item_id, 'These words got lost.');
+      case 'conversation.item.deleted':
+        return !this.brought.has(event.item_id) && !this.cards.has(event.item_id) && view.remove(event.item_id);
       case 'conversation.item.truncated':
         return view.remark(event.item_id, 'interrupted');
       case 'response.created':
         this.responding = true;
+        this.stopwatch.answering(event.response.id);
         view.hideProblem();
         return this.show('thinking');
       case 'response.output_audio_transcript.delta':
@@ -195,6 +271,8 @@ class Conversation {
         return this.silent();
       case 'response.done':
         return this.done(event.response);
+      case 'response.latency.updated':
+        return this.stopwatch.told(event);
       case 'error':
         return this.complain(event.error);
     }
@@ -209,6 +287,29 @@ class Conversation {
       music: extensions.includes('music_input'),
       attachments: extensions.includes('attachments'),
     };
+  }
+
+  // The conversation that was lost is taken up again. What we have missed of it is among its items.
+  taken({ session, items }) {
+    this.resumed = true;
+    this.created(session);
+    this.show('listening');
+    for (const item of items) {
+      if (item.type !== 'message' || this.brought.has(item.id)) continue;
+      const [part] = item.content;
+      const words = item.content.map(({ transcript, text }) => transcript ?? text ?? '').join(' ');
+      if (part?.attachment_id) this.catchUp(item, part);
+      else if (part?.type !== 'input_image' && item.role !== 'system') {
+        view.addTurn(item.id, item.role);
+        if (words) view.setWords(item.id, words);
+      }
+    }
+    view.removeEmptyTurns(items.map(({ id }) => id));
+  }
+
+  catchUp(item, part) {
+    if (!this.cards.has(item.id)) this.answers(item);
+    if (part.url) this.completed(this.cards.get(item.id), part);
   }
 
   added(item, previousId) {
@@ -233,6 +334,7 @@ class Conversation {
 
   answers(item) {
     const cancel = () => this.line.send({ type: 'conversation.item.delete', item_id: item.id });
+    if (this.cards.has(item.id)) return; // we have caught up with it
     const card = cardOf(item, { view, cancel });
     if (card === null) return view.addTurn(item.id, 'assistant');
     this.cards.set(item.id, card);
@@ -268,9 +370,15 @@ class Conversation {
   complain({ code, message, event_id: cause }) {
     if (this.brought.has(cause)) return this.brought.get(cause).refuse(message);
     if (code === 'no_input_audio' && !this.microphone.real) return;
+    if (code === 'session_resume_failed') return this.startedAnew();
     if (code === 'response_cancel_not_active') return; // it ended while we asked
     if (code === 'cannot_update_voice') return view.showProblem('The new voice speaks from the next conversation on.');
     view.showProblem(message);
+  }
+
+  startedAnew() {
+    view.addBreak();
+    view.showProblem('The conversation of before could not be taken up again. This is a new one.');
   }
 
   close() {
@@ -302,18 +410,31 @@ async function begin(openMicrophone) {
   }
 }
 
-function end(one, problem) {
+function end(one, problem, action) {
   if (conversation !== one) return;
   conversation = null;
   if (one?.microphone) one.close();
   view.showState('idle');
-  if (problem) view.showProblem(problem);
+  if (problem) view.showProblem(problem, action);
+}
+
+// Waits, but not longer than until the network is back.
+function orOnline(ms) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      removeEventListener('online', done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    addEventListener('online', done);
+  });
 }
 
 async function talk() {
   const one = conversation;
   if (one === null) return begin(() => Microphone.open());
-  if (!one.line || one.microphone.real) return end(one);
+  if (!one.line || one.microphone.real || one.state === 'reconnecting') return end(one);
   try { // connected by typing: now the voice, too
     await one.useMicrophone(await Microphone.open());
   } catch (error) {
@@ -373,6 +494,7 @@ addEventListener('keydown', ({ key }) => {
   const looking = document.querySelector('dialog[open]') !== null; // it closes that
   if (key === 'Escape' && conversation && !looking) end(conversation);
 });
+for (const change of ['online', 'offline']) addEventListener(change, () => conversation?.line?.probe());
 addEventListener('pagehide', () => conversation && end(conversation));
 showVoices();
 

@@ -50,7 +50,8 @@ export class Microphone {
   async capture(onChunk) {
     if (!this.real) return;
     await this.context.audioWorklet.addModule('worklets/capture.js');
-    const node = new AudioWorkletNode(this.context, 'capture', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
+    if (this.capturing) this.source.disconnect(this.capturing); // for a line that was lost
+    const node = (this.capturing = new AudioWorkletNode(this.context, 'capture', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' }));
     node.port.onmessage = ({ data }) => onChunk(data);
     this.source.connect(node);
   }

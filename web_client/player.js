@@ -3,7 +3,7 @@
 import { Meter } from './microphone.js';
 
 const PCM_RATE = 24000;
-const AUDIBLE = 0.003; // root mean square, about -50 dBFS
+const AUDIBLE = 0.003; // root mean square, or the first sample of a sound: about -50 dBFS
 
 export class Player {
   // Plays a track. The element does the playing; Web Audio only measures.
@@ -11,6 +11,7 @@ export class Player {
     const player = new Player(new AudioContext());
     const stream = new MediaStream([track]);
     player.element = element;
+    player.stream = stream;
     element.srcObject = stream;
     player.context.createMediaStreamSource(stream).connect(player.meter.node);
     await element.play();
@@ -32,6 +33,9 @@ export class Player {
     this.context = context;
     this.meter = new Meter(context);
     this.heardSeconds = 0; // of sound, not of silence
+    this.onset = null; // who waits for the next sound
+    this.lately = new AnalyserNode(context, { fftSize: 8192 }); // more than passes between two looks
+    this.meter.node.connect(this.lately);
     this.onover = () => {}; // all that was pushed has been played; called with the last item
     this.measuredAt = performance.now();
     this.clock = setInterval(() => this.measure(), 50);
@@ -49,7 +53,12 @@ export class Player {
     if (samples.length > 0) this.node.port.postMessage({ item, samples }, [samples.buffer]);
   }
 
-  // Fall silent at once. Resolves to {item, ms}, what was cut off and how much of it was heard, or to null.
+  // Fall silent at once, and go on at that very sample later. Only what was pushed can be held.
+  pause(paused) {
+    this.node?.port.postMessage({ paused });
+  }
+
+  // Fall silent at once, which ends a pause. Resolves to {item, ms}, what was cut off and how much of it was heard, or to null.
   async flush() {
     const cut = await new Promise((resolve) => {
       this.onflushed = resolve;
@@ -58,15 +67,36 @@ export class Player {
     return cut && { item: cut.item, ms: Math.floor((cut.played * 1000) / PCM_RATE) };
   }
 
+  // Resolves to when the next sound began, by performance.now(), or to null if that is asked again before.
+  nextSound() {
+    this.onset?.resolve(null);
+    return new Promise((resolve) => (this.onset = { resolve, since: performance.now() }));
+  }
+
+  // Between two looks the sound is remembered, so that its begin is known to the millisecond.
+  lookForOnset(now) {
+    const samples = new Float32Array(this.lately.fftSize);
+    this.lately.getFloatTimeDomainData(samples);
+    const perMs = this.context.sampleRate / 1000;
+    const from = Math.max(0, samples.length - Math.round((now - this.onset.since) * perMs));
+    const first = samples.findIndex((sample, index) => index >= from && Math.abs(sample) > AUDIBLE);
+    if (first < 0) return;
+    const outputMs = this.node ? 1000 * (this.context.outputLatency || this.context.baseLatency) : 0; // a track's is not known
+    this.onset.resolve(now - (samples.length - first) / perMs + outputMs);
+    this.onset = null;
+  }
+
   measure() {
     const now = performance.now();
+    if (this.onset) this.lookForOnset(now);
     if (this.meter.rms() > AUDIBLE) this.heardSeconds += (now - this.measuredAt) / 1000;
     this.measuredAt = now;
   }
 
   close() {
     clearInterval(this.clock);
-    if (this.element) this.element.srcObject = null;
+    this.onset?.resolve(null);
+    if (this.element && this.element.srcObject === this.stream) this.element.srcObject = null; // unless a newer one has the element
     this.context.close();
   }
 }

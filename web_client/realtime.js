@@ -5,6 +5,10 @@ import { Player } from './player.js';
 
 const CALL_TIMEOUT_MS = 8000;
 const SOCKET_TIMEOUT_MS = 8000;
+const WAVERING_MS = 3000; // a call that stays disconnected for so long is lost
+const PROBE_MS = 4000;
+const FAREWELLS = ['session_idle', 'session_expired']; // errors behind which the server ends the conversation
+const FINAL_CODES = [1000, 1008, 1009]; // a WebSocket that is closed with these is not worth another try
 const VIDEO_BITS_PER_SECOND = 600_000;
 const MOST_BUFFERED_BYTES = 1 << 20; // about half a minute of sound that a slow network has not taken
 
@@ -13,11 +17,12 @@ export class LineError extends Error {}
 const UNREACHABLE = 'The server cannot be reached. Is it running, and are you online?';
 const LOST = 'The connection to the server was lost. Press the button to start again.';
 
-// Resolves to an open line whose first event, session.created, has been given to onEvent. `only`: 'webrtc' or 'websocket'.
-// Throws LineError in plain words.
-export async function openLine({ microphone, element, onEvent, onLost, only }) {
+// Resolves to an open line whose first event, session.created or session.resumed, has been given to onEvent. `only`:
+// 'webrtc' or 'websocket'. `lost`: the line that this one is to replace, in the same conversation. onLost gets the words
+// to say, and whether the conversation may be resumed. Throws LineError in plain words.
+export async function openLine({ microphone, element, onEvent, onLost, only, lost }) {
   if (only !== 'websocket' && window.RTCPeerConnection) {
-    const call = new Call(microphone, element, onEvent, onLost);
+    const call = new Call(microphone, element, onEvent, onLost, lost);
     try {
       await withDeadline(call.open(), CALL_TIMEOUT_MS, 'No call could be set up in time.');
       return call;
@@ -27,7 +32,7 @@ export async function openLine({ microphone, element, onEvent, onLost, only }) {
       console.info('no WebRTC call, using a WebSocket instead:', error.message);
     }
   }
-  const socket = new Socket(microphone, onEvent, onLost);
+  const socket = new Socket(microphone, onEvent, onLost, lost);
   try {
     await withDeadline(socket.open(), SOCKET_TIMEOUT_MS, UNREACHABLE);
     return socket;
@@ -49,10 +54,12 @@ async function withDeadline(promise, ms, words) {
 
 // What both kinds of line share: events in and out, and being lost once.
 class Line {
-  constructor(microphone, onEvent, onLost) {
+  constructor(microphone, onEvent, onLost, lost) {
     this.microphone = microphone;
     this.onEvent = onEvent;
     this.onLost = onLost;
+    this.lost = lost;
+    this.heardAt = 0;
     this.isOpen = false;
     this.closed = false;
     this.over = () => {}; // all sound that came has been played; where the server does not tell
@@ -62,27 +69,46 @@ class Line {
   receive(message) {
     if (this.closed) return;
     const event = JSON.parse(message);
+    this.heardAt = performance.now();
+    if (event.session?.resume) this.keepTicket(event.session.resume);
+    if (FAREWELLS.includes(event.error?.code)) this.farewell = event.error.message;
     this.onEvent(event);
-    if (event.type === 'session.created') {
+    if (event.type === 'session.created' || event.type === 'session.resumed') {
       this.isOpen = true;
       this.greeted();
     }
+  }
+
+  // Each is good for one time; should this attempt fail yet, the next one begins where the last line was lost.
+  keepTicket(ticket) {
+    this.ticket = ticket;
+    if (this.lost) this.lost.ticket = ticket;
+  }
+
+  // The network has changed: is anybody there? An empty update changes nothing, but is answered.
+  probe() {
+    if (!this.isOpen || this.closed) return;
+    const askedAt = performance.now();
+    this.send({ type: 'session.update', session: { type: 'realtime' } });
+    setTimeout(() => this.heardAt < askedAt && this.lose(), PROBE_MS);
   }
 
   forgetPictures() {
     this.send({ type: 'input_image_buffer.clear' });
   }
 
-  lose(words = LOST) {
-    if (this.isOpen && !this.closed) this.onLost(words);
+  lose(words = this.farewell ?? LOST, resumable = !this.farewell && this.ticket !== undefined) {
+    if (!this.isOpen || this.closed) return;
+    this.closed = true;
+    this.onLost(words, resumable);
   }
 }
 
 class Call extends Line {
   kind = 'WebRTC';
 
-  constructor(microphone, element, onEvent, onLost) {
-    super(microphone, onEvent, onLost);
+  constructor(microphone, element, onEvent, onLost, lost) {
+    super(microphone, onEvent, onLost, lost);
     this.element = element;
   }
 
@@ -106,8 +132,10 @@ class Call extends Line {
   // There is no trickle: the offer goes out at once, and the server learns where we are when we knock.
   async post(sdp) {
     let response;
+    const headers = { 'Content-Type': 'application/sdp' };
+    if (this.lost) headers['Resume-Session'] = this.lost.ticket.token;
     try {
-      response = await fetch('v1/realtime/calls', { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: sdp });
+      response = await fetch('v1/realtime/calls', { method: 'POST', headers, body: sdp });
     } catch {
       throw Object.assign(new Error(UNREACHABLE), { final: true });
     }
@@ -124,7 +152,7 @@ class Call extends Line {
   watch(state) {
     clearTimeout(this.wavering);
     if (state === 'failed' || state === 'closed') this.lose();
-    if (state === 'disconnected') this.wavering = setTimeout(() => this.lose(), 5000);
+    if (state === 'disconnected') this.wavering = setTimeout(() => this.lose(), WAVERING_MS);
   }
 
   send(event) {
@@ -155,10 +183,14 @@ class Call extends Line {
   }
 
   close() {
-    if (this.closed) return;
+    if (!this.closed) this.hangUp();
+    this.release();
+  }
+
+  // Lets go of what a line that is lost still holds. The server, should it hear of it, must not take it for a farewell.
+  release() {
     this.closed = true;
     clearTimeout(this.wavering);
-    this.hangUp();
     this.connection?.close();
     this.player?.close();
   }
@@ -172,11 +204,13 @@ class Socket extends Line {
     this.player.onover = () => this.over();
     const url = new URL('v1/realtime', document.baseURI);
     url.protocol = url.protocol.replace('http', 'ws');
+    if (this.lost) url.searchParams.set('resume', this.lost.ticket.token);
     const socket = (this.socket = new WebSocket(url));
     const failed = new Promise((_, reject) => {
-      socket.onclose = ({ reason }) => {
+      socket.onclose = ({ code, reason }) => {
         reject(new Error(reason || UNREACHABLE));
-        this.lose(reason ? `The server ended the conversation: ${reason}` : LOST);
+        if (FINAL_CODES.includes(code)) this.lose(reason ? `The server ended the conversation: ${reason}` : LOST, false);
+        else this.lose();
       };
     });
     failed.catch(() => {}); // also comes long after we are open
@@ -187,7 +221,10 @@ class Socket extends Line {
 
   receive(message) {
     const event = JSON.parse(message);
+    if (event.type === 'session.resumed') this.inherit();
     if (event.type === 'response.output_audio.delta') this.player.push(event.item_id, event.delta);
+    if (event.type === 'output_audio_buffer.paused') this.player.pause(true);
+    if (event.type === 'output_audio_buffer.resumed') this.player.pause(false);
     super.receive(message);
   }
 
@@ -217,10 +254,24 @@ class Socket extends Line {
     if (cut) this.send({ type: 'conversation.item.truncate', item_id: cut.item, content_index: 0, audio_end_ms: cut.ms });
   }
 
+  // What came before the loss is still to be heard, and before what comes now.
+  inherit() {
+    const player = this.lost?.kind === this.kind ? this.lost.player : null;
+    if (!player) return;
+    this.player.close();
+    this.player = player;
+    this.lost.player = null;
+    player.onover = () => this.over();
+  }
+
   close() {
-    if (this.closed) return;
+    if (!this.closed) this.socket?.close(1000);
+    this.release();
+  }
+
+  release() {
     this.closed = true;
-    this.socket?.close(1000);
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.close(4000); // not a farewell
     this.player?.close();
   }
 }

@@ -5,6 +5,7 @@ import { make } from './dom.js';
 const STATUS = {
   idle: 'Press the button and talk',
   connecting: 'Connecting…',
+  reconnecting: 'Connection lost. Reconnecting…',
   listening: 'Listening',
   hearing: 'I hear you',
   thinking: 'Thinking…',
@@ -82,8 +83,8 @@ export class View {
     this.talk.setAttribute('aria-pressed', String(pressed));
     this.talk.setAttribute('aria-label', pressed ? 'Stop talking' : 'Start talking');
     element('status').textContent = state === 'listening' && !talking ? TYPING : STATUS[state];
-    element('connection-words').textContent = { idle: 'Not connected', connecting: 'Connecting' }[state] ?? 'Connected';
-    element('connection-kind').textContent = state === 'idle' || state === 'connecting' ? '' : `· ${kind}`;
+    element('connection-words').textContent = { idle: 'Not connected', connecting: 'Connecting', reconnecting: 'Reconnecting' }[state] ?? 'Connected';
+    element('connection-kind').textContent = ['idle', 'connecting', 'reconnecting'].includes(state) ? '' : `· ${kind}`;
   }
 
   showVoices(names, chosen) {
@@ -132,8 +133,12 @@ export class View {
     viewer.onclick = ({ target }) => target === viewer && viewer.close(); // beside the picture
   }
 
-  showProblem(words) {
+  // `action`: {label, act}, a button to do something about it.
+  showProblem(words, action) {
     element('problem-words').textContent = words;
+    element('problem-action').hidden = action === undefined;
+    element('problem-action').textContent = action?.label ?? '';
+    element('problem-action').onclick = action?.act ?? null;
     element('problem').hidden = false;
   }
 
@@ -195,16 +200,35 @@ export class View {
     this.keepAtEnd(() => turn.append(aside));
   }
 
+  // How long an answer took, under it; in the place of what was known before.
+  showTiming(id, timing) {
+    const turn = this.turns.get(id);
+    if (!turn || !timing) return;
+    const before = turn.querySelector('.timing');
+    timing.open = before?.open ?? false;
+    this.keepAtEnd(() => (before ? before.replaceWith(timing) : turn.append(timing)));
+  }
+
   removeIfEmpty(id) {
     if (this.words(id)?.textContent === '') this.remove(id);
+  }
+
+  // Those that never got words, but for the ones named.
+  removeEmptyTurns(but = []) {
+    for (const id of [...this.turns.keys()]) if (!but.includes(id)) this.removeIfEmpty(id);
   }
 
   // What follows knows nothing of what came before.
   addBreak() {
     if (this.turns.size === 0) return;
-    for (const id of [...this.turns.keys()]) this.removeIfEmpty(id);
+    this.removeEmptyTurns();
     this.turns.clear();
-    element('turns').append(make('li', { className: 'break', textContent: 'New conversation' }));
+    this.note('New conversation');
+  }
+
+  // A line between the turns.
+  note(words) {
+    this.keepAtEnd(() => element('turns').append(make('li', { className: 'break', textContent: words })));
   }
 
   words(id) {

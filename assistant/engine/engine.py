@@ -55,6 +55,7 @@ class Sequence:
     `tokens` are those that the cache holds, `pending` those that wait to be computed behind them, `generated` the reply
     so far (its last tokens are pending, and never computed once it has ended). `finished` says why the reply ended;
     with "error", `error` says what happened. An idle sequence may lose its `tokens` to others that need the room.
+    One in the `background` moves on only where no other is active.
     """
 
     id: str
@@ -67,6 +68,7 @@ class Sequence:
     last_hidden: Tensor | None = None  # [1, hidden_size], of tokens[-1]
     reply: _Reply | None = None
     used_at: int = 0
+    background: bool = False
 
     @property
     def active(self) -> bool:
@@ -194,7 +196,7 @@ class Engine:
         new_tokens: list[tuple[str, int]] = []
         for sequence, reply in self._replying():
             self._say_forced(sequence, reply, new_tokens)
-        work = self._reserve(schedule(self._sequences.values(), self.config.chunk_tokens))
+        work = self._reserve(schedule(self._served(), self.config.chunk_tokens))
         if work:
             self._run(work)
         ready = [(sequence, reply) for sequence, reply in self._replying() if not sequence.pending]
@@ -209,7 +211,12 @@ class Engine:
         return not any(sequence.active for sequence in self._sequences.values())
 
     def _replying(self) -> list[tuple[Sequence, _Reply]]:
-        return [(sequence, sequence.reply) for sequence in self._sequences.values() if sequence.reply is not None]
+        return [(sequence, sequence.reply) for sequence in self._served() if sequence.reply is not None]
+
+    def _served(self) -> list[Sequence]:
+        """The active sequences whose turn it is."""
+        active = [sequence for sequence in self._sequences.values() if sequence.active]
+        return [sequence for sequence in active if not sequence.background] or active
 
     # schedule
 

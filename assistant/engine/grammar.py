@@ -6,7 +6,7 @@ segment. The engine computes only the output rows that `allowed` names, so a mal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -119,30 +119,54 @@ def reply(
     max_transcript: int | None = None,
     max_text: int | None = None,
     max_speech: int | None = None,
+    makes: Collection[Kind] = (),
+    max_music_frames: int | None = None,
 ) -> GrammarState:
-    """The dialogue template's reply: [<-Ins-> transcript <-Res->] text [<sosp> speech <eosp>] <eos>.
+    """The dialogue template's reply:
+
+        [<-Ins-> transcript <-Res->] text [<sosp> speech <eosp>] [<soim> picture <eoim>] [<somu> music <eomu>] <eos>
 
     `heard`: the user spoke, so the reply starts with what was understood. `speak`: the reply's text is spoken.
     `opening`: tokens that have to come before all that. `end`: what closes a spoken reply, by default <eos>; a
-    text-only reply is over at any of the vocabulary's ends, and where the model would begin to speak. The limits are
-    in tokens; a part at its limit closes.
+    text-only reply is over at any of the vocabulary's ends, and where the model would begin to speak. `makes`: which of
+    "image" and "music" may follow. The limits are in tokens and frames; a part at its limit closes.
     """
+    ending = vocabulary["<eos>"] if end is None else end
+    closings = behind_the_words(vocabulary, ending, makes, max_music_frames)
     if speak:
-        spoken = speech(vocabulary, mark(vocabulary["<eos>"] if end is None else end, None), max_speech)
+        spoken = speech(vocabulary, choice(closings), max_speech)
         answer = text(vocabulary, ((vocabulary.speech.start, spoken),), 1, max_text)
     else:
-        ends = (*vocabulary.reply_ends, vocabulary.speech.start)
-        answer = text(vocabulary, tuple((end, None) for end in ends), 1, max_text)
+        ends = (*(other for other in vocabulary.reply_ends if other != ending), vocabulary.speech.start)
+        answer = text(vocabulary, (*closings, *((other, None) for other in ends)), 1, max_text)
     if heard:
         answer = _heard(vocabulary, answer, max_transcript)
-    return _opened(opening, answer)
+    return opened(opening, answer)
+
+
+def behind_the_words(
+    vocabulary: Vocabulary, end: int, makes: Collection[Kind], max_music_frames: int | None = None
+) -> Closings:
+    """What may follow what was said: <eos>, or a picture, or music, or a picture and then music."""
+    closings: Closings = ((end, None),)
+    if "music" in makes:
+        tune = music(vocabulary, mark(end, None), max_music_frames)
+        closings += ((_present(vocabulary.music, "music").start, tune),)
+    if "image" in makes:
+        closings += ((_present(vocabulary.image, "pictures").start, image(vocabulary, choice(closings))),)
+    return closings
+
+
+def choice(closings: Closings) -> Segment:
+    """One of several marks has to come."""
+    return Segment("text", (), closings, maximum=0)
 
 
 def transcript(
     vocabulary: Vocabulary, *, opening: Sequence[int] = (), max_transcript: int | None = None
 ) -> GrammarState:
     """<-Ins-> transcript <-Res-> and no more."""
-    return _opened(opening, _heard(vocabulary, None, max_transcript))
+    return opened(opening, _heard(vocabulary, None, max_transcript))
 
 
 def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: int | None) -> Segment:
@@ -150,7 +174,8 @@ def _heard(vocabulary: Vocabulary, following: Segment | None, max_transcript: in
     return mark(vocabulary.transcript_mark, words)
 
 
-def _opened(opening: Sequence[int], segment: Segment) -> GrammarState:
+def opened(opening: Sequence[int], segment: Segment) -> GrammarState:
+    """Tokens that have to come, then a segment."""
     for token in reversed(opening):
         segment = mark(token, segment)
     return GrammarState(segment)

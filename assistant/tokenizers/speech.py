@@ -1,7 +1,13 @@
-"""The ears: what the user said, as semantic tokens (layer 0 of the SpeechTokenizer), a whole utterance at a time."""
+"""The ears: what the user said, as semantic tokens (layer 0 of the SpeechTokenizer), and what he is saying.
+
+The encoder is not causal and the level is that of the whole utterance, so what is heard of an utterance that goes on is
+provisional. It is encoded from its start each time that more of it is known: of tokens heard with less of the past, or
+at another level, so many differ in the end that little of what was read ahead would stand (docs/log.md).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +41,20 @@ def at_speech_level(pcm: np.ndarray) -> np.ndarray:
     return pcm * np.float32(gain)
 
 
+LOOKAHEAD = 10
+"""Frames behind a token that must be known before it is worth reading ahead; 95 of 100 tokens then stay as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeardSoFar:
+    """What is known of an utterance that goes on. A value: SpeechEars.listen_on makes the next one."""
+
+    pcm: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))  # [samples]
+    codes: tuple[int, ...] = ()  # of all but its last LOOKAHEAD frames; provisional
+
+
 class SpeechEars:
-    """Owns the encoder; call `listen` with an utterance that has ended."""
+    """Owns the encoder; call `listen` with an utterance that has ended, `listen_on` while it goes on."""
 
     def __init__(self, tokenizer: SpeechTokenizer):
         self.tokenizer = tokenizer
@@ -54,3 +72,9 @@ class SpeechEars:
             return ()
         wav = torch.from_numpy(at_speech_level(pcm)).view(1, 1, -1)
         return tuple(self.tokenizer.encode(wav, n_q=1)[0, 0].tolist())
+
+    def listen_on(self, heard: HeardSoFar, pcm: np.ndarray) -> HeardSoFar:
+        """More of an utterance: [samples] float32 behind what was heard of it."""
+        so_far = np.concatenate([heard.pcm, pcm])
+        whole = so_far[: len(so_far) // self.frame_samples * self.frame_samples]
+        return HeardSoFar(so_far, self.listen(whole)[:-LOOKAHEAD])

@@ -15,6 +15,9 @@ from streaming.jitter import Counts, JitterBuffer, Packet
 from streaming.playout import RTP_RATE
 from streaming.transports import opus
 
+LONGEST_ABSENCE_S = 40.0
+"""A peer's consent to be sent to expires after some thirty seconds (RFC 7675)."""
+
 _HICCUP_S = 0.02
 _SEAM = "_RTCRtpReceiver__jitter_buffer"
 
@@ -31,6 +34,7 @@ class Ears:
         self._buffer = JitterBuffer(RTP_RATE)
         self._decoder = decoder or opus.make_decoder()
         self._arrived = asyncio.Event()
+        self._arrived_at = math.inf  # the newest packet
 
     @property
     def counts(self) -> Counts:
@@ -42,6 +46,13 @@ class Ears:
         """For how long a packet that others have overtaken is waited for."""
         return self._buffer.delay_s
 
+    @property
+    def silent_s(self) -> float:
+        """For how long no packet has come. 0: none ever came, so that means nothing; or so long ago that the microphone
+        must have been switched off, since a peer that is gone would have been missed."""
+        silent_s = max(0.0, asyncio.get_running_loop().time() - self._arrived_at)
+        return silent_s if silent_s < LONGEST_ABSENCE_S else 0.0
+
     def tap(self, receiver: RTCRtpReceiver) -> None:
         """Hear what this receiver gets, which must be Opus."""
         assert isinstance(getattr(receiver, _SEAM, None), AiortcJitterBuffer), "aiortc's receiver is built differently"
@@ -52,7 +63,8 @@ class Ears:
         length = opus.ticks(packet.payload)
         if length:
             placed = Packet(packet.ssrc, packet.sequence_number, packet.timestamp, packet.payload, length)
-            self._buffer.push(placed, asyncio.get_running_loop().time())
+            self._arrived_at = asyncio.get_running_loop().time()
+            self._buffer.push(placed, self._arrived_at)
             self._arrived.set()
         return False, None
 

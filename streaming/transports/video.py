@@ -13,9 +13,10 @@ from aiortc.mediastreams import MediaStreamError
 from av import VideoFrame
 
 from streaming.runner import SessionRunner
+from streaming.sessions import Line
 
 
-async def watch(tracks: asyncio.Queue[MediaStreamTrack], runner: SessionRunner) -> None:
+async def watch(tracks: asyncio.Queue[MediaStreamTrack], runner: SessionRunner | Line) -> None:
     """Show the session what the first track sends. Ends with the track."""
     track = await tracks.get()
     with contextlib.suppress(MediaStreamError):

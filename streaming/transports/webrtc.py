@@ -32,6 +32,7 @@ from streaming.fields import ProtocolError
 from streaming.playout import FRAME, RTP_RATE, Played, Playout, Started, Stopped
 from streaming.runner import PeerGone, SessionRunner, VoiceTransport
 from streaming.session import random_id
+from streaming.sessions import Line
 from streaming.transports import video
 from streaming.transports.microphone import Ears
 from streaming.types import SPEECH_RATE
@@ -55,6 +56,9 @@ _FRAME_S = FRAME / SPEECH_RATE
 _TOO_LATE_S = 0.5
 
 
+MakeRunner = Callable[[VoiceTransport], SessionRunner | Line]
+
+
 class SdpError(Exception):
     """The offer cannot be answered; the message says why, in words for the peer."""
 
@@ -66,23 +70,32 @@ class Calls:
         self._limits = limits
         self._connect_timeout_s = connect_timeout_s
         self._calls: dict[str, tuple[Call, asyncio.Task[None]]] = {}
+        self._answering = 0
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    async def answer(self, offer_sdp: str, make_runner: Callable[[VoiceTransport], SessionRunner]) -> tuple[str, str]:
+    @property
+    def coming(self) -> int:
+        """How many are being set up."""
+        return self._answering + sum(not call.connected for call, _ in self._calls.values())
+
+    async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
         """Start a call. Returns its id and the SDP answer. Raises SdpError.
 
         The runner that `make_runner` returns runs from when the peer has opened its data channel.
         """
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))  # by default aiortc asks a public STUN server
         call = Call(connection, self._limits)
+        self._answering += 1
         try:
             offer, runner = _read_offer(offer_sdp), make_runner(call)
             answer_sdp = await _negotiate(connection, offer, call.voice, call.ears, runner.sees)
         except BaseException:
             await connection.close()
             raise
+        finally:
+            self._answering -= 1
         call_id = random_id("rtc")
         task = asyncio.create_task(call.run(runner, self._connect_timeout_s), name=call_id)
         self._calls[call_id] = (call, task)
@@ -113,7 +126,7 @@ class Call:
         self.ears = Ears()
         self._connection = connection
         self._limits = limits
-        self._runner: SessionRunner | None = None
+        self._runner: SessionRunner | Line | None = None
         self._channel: RTCDataChannel | None = None
         self._opened = asyncio.Event()
         self._drained = asyncio.Event()
@@ -125,7 +138,7 @@ class Call:
         self._cameras: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
         connection.on("track", self._take_track)
 
-    async def run(self, runner: SessionRunner, connect_timeout_s: float) -> None:
+    async def run(self, runner: SessionRunner | Line, connect_timeout_s: float) -> None:
         """Wait for the peer's data channel, run the session, close the connection."""
         try:
             if await self._wait_until_open(connect_timeout_s):
@@ -140,6 +153,11 @@ class Call:
         if not self._over.done():
             self._over.set_result(None)
         self._drained.set()
+
+    @property
+    def connected(self) -> bool:
+        """Whether its session has it, or had it."""
+        return self._opened.is_set()
 
     # The way to the peer
 
@@ -174,8 +192,18 @@ class Call:
     def finish(self, response_id: str) -> None:
         self.voice.playout.end(response_id)
 
+    def pause(self) -> None:
+        self.voice.playout.pause()
+
+    def resume(self) -> None:
+        self.voice.playout.resume()
+
     def flush(self) -> list[Played]:
         return self.voice.playout.clear()
+
+    @property
+    def silent_s(self) -> float:
+        return self.ears.silent_s
 
     # What comes from the peer
 
@@ -188,7 +216,7 @@ class Call:
         return self._opened.is_set() and not self._over.done()
 
     async def _read(self) -> None:
-        """Returns when the call is over."""
+        """Returns when the call is over. Raises PeerGone when the peer was lost without a word."""
         assert self._runner is not None
         self._runner.open()
         async with asyncio.TaskGroup() as readers:
@@ -198,6 +226,14 @@ class Call:
             await self._over
             for task in tasks:
                 task.cancel()
+        if self._is_lost:
+            raise PeerGone
+
+    @property
+    def _is_lost(self) -> bool:
+        """The peer has not said that it leaves, and its consent has expired (RFC 7675)."""
+        assert self._connection.sctp is not None, "a session begins with a data channel"
+        return self._connection.sctp.transport.transport.state == "failed"
 
     async def _read_events(self) -> None:
         assert self._runner is not None

@@ -13,10 +13,12 @@ from streaming.events import Json
 from streaming.fields import ProtocolError
 from streaming.runner import PeerGone, SessionRunner
 from streaming.session import random_id
+from streaming.sessions import Line
 
 SUBPROTOCOL = "realtime"
 
 _MOST_REASON_BYTES = 123  # RFC 6455, section 5.5
+_GOING_AWAY = 1001
 _LINGER_S = 1.0
 _MOST_LINGER_S = 10.0
 
@@ -59,8 +61,12 @@ async def refuse(websocket: WebSocket, failure: ProtocolError) -> None:
     await transport.close(1013, failure.message)
 
 
-async def serve(websocket: WebSocket, make_runner: Callable[[WebSocketTransport], SessionRunner]) -> None:
-    """Hold a session over an accepted WebSocket until either side ends it."""
+async def serve(websocket: WebSocket, make_runner: Callable[[WebSocketTransport], SessionRunner | Line]) -> None:
+    """Hold a session over an accepted WebSocket until either side ends it.
+
+    A peer that leaves says so in a close frame, which has a reason, if only an empty one. A browser whose page is left
+    or reloaded says that it goes away, and may come back.
+    """
     runner = make_runner(WebSocketTransport(websocket))
 
     async def read() -> None:
@@ -68,6 +74,8 @@ async def serve(websocket: WebSocket, make_runner: Callable[[WebSocketTransport]
         while True:
             message = await websocket.receive()
             if message["type"] == "websocket.disconnect":
+                if message.get("reason") is None or message["code"] == _GOING_AWAY:
+                    raise PeerGone
                 return
             text = message.get("text")
             await runner.receive_event(message["bytes"] if text is None else text)

@@ -116,6 +116,29 @@ def test_a_file_must_be_listed(folder):
         load_model_set(folder)
 
 
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["seed.json", "seed_quantizer.safetensors", "eva_vit.safetensors"], {"seed"}),
+        (["unclip/model_index.json", "unclip/unet/x.safetensors"], {"unclip"}),
+        (["encodec/config.json", "encodec/model.safetensors"], {"encodec"}),
+    ],
+)
+def test_further_parts_must_be_whole_and_listed(folder, names, parts):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    with pytest.raises(CheckpointError, match="does not list"):
+        load_model_set(folder)
+    manifest = (folder / "MANIFEST").read_text()
+    sums = [f"{hashlib.sha256(name.encode()).hexdigest()}  {name}" for name in names]
+    (folder / "MANIFEST").write_text("\n".join([manifest, *sums]))
+    assert load_model_set(folder).parts == parts
+    (folder / names[-1]).unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        load_model_set(folder)
+
+
 def test_a_manifest_that_is_none_is_named(folder):
     (folder / "MANIFEST").write_text("<html>", encoding="utf-8")
     with pytest.raises(CheckpointError, match="<html>"):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from assistant.conversation import TEMPLATES, Dialogue, history_string, prompt_string
-from assistant.prompts import between_first, between_last, code_string, instruction_prompt, interleaved
+from assistant.prompts import between_first, between_last, code_string, instruction_prompt, interleaved, music_string
 from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import Vocabulary
 
@@ -39,6 +39,41 @@ def test_a_dialogues_tokens_are_the_tokens_of_its_string(dialogue: Dialogue) -> 
         if count % 2:
             string = prompt_string(dialogue.template, [*messages, asked][:count])
             assert tokens == dialogue.tokenizer.encode(string)
+
+
+def test_what_is_shown_stands_where_the_published_scripts_put_it(dialogue: Dialogue) -> None:
+    """Images, music, speech, text, in this order; what the assistant made stands behind its words."""
+    picture, tune = [1, 7, 0], [[0, 1], [1, 0], [1, 1], [0, 0]]
+    strings = [code_string("image", picture), music_string(tune, 2)]
+    words = dialogue.vocabulary
+    assert words.image is not None and words.music is not None
+    segments = [words.image.segment(picture), [words.music.start, *words.music_tokens(tune), words.music.end]]
+    spoken = code_string("speech", HEARD)
+    messages = [
+        interleaved("what is this?", images=strings[:1]),
+        f"a river {code_string('speech', ANSWER)}{strings[0]}{strings[1]}",
+        interleaved("", images=strings[:1], music=strings[1:], speech=[spoken]),
+        f"fine {strings[0]}",
+        interleaved("", images=strings[:1]),
+    ]
+    turns = [
+        dialogue.with_shown(dialogue.user_turn_tokens(text="what is this?", shown=True), segments[:1]),
+        dialogue.assistant_turn_tokens(None, "a river", ANSWER, made=segments),
+        dialogue.with_shown(dialogue.user_turn_tokens(HEARD), segments),
+        dialogue.assistant_turn_tokens(None, "fine", made=segments[:1]),
+        dialogue.with_shown(dialogue.user_turn_tokens(shown=True), segments[:1]),
+    ]
+    tokens = dialogue.system_tokens() + [token for turn in turns for token in turn]
+    assert tokens == dialogue.tokenizer.encode(prompt_string(dialogue.template, messages))
+
+
+def test_a_picture_can_be_read_before_the_words_are_known(dialogue: Dialogue) -> None:
+    assert dialogue.vocabulary.image is not None
+    picture = dialogue.vocabulary.image.segment([1, 7, 0])
+    ahead = dialogue.to_be_continued(dialogue.with_shown(dialogue.user_turn_tokens(shown=True), [picture]))
+    for turn in (dialogue.user_turn_tokens(HEARD), dialogue.user_turn_tokens(text="the mill", shown=True)):
+        assert dialogue.with_shown(turn, [picture])[: len(ahead)] == ahead
+    assert ahead[-len(picture) :] == picture
 
 
 def test_a_turn_cut_off_anywhere_is_closed(dialogue: Dialogue) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from assistant.decoders.image import Drawing, ImageDecoder
 from assistant.models.seed import PUBLISHED, SeedTokenizer
+from tests.assistant.tiny import FEATURES, pipeline
 
-FEATURES = 16
 SEED = {
     **PUBLISHED,
     "vit": PUBLISHED["vit"] | {"image_size": 8, "patch_size": 4, "width": 8, "depth": 1, "heads": 2},
@@ -27,59 +27,6 @@ SEED = {
 }
 CODES = (1, 15, 0, 7)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of diffusers' imports
-
-
-def pipeline(with_words: bool, scheduler: str):
-    import diffusers
-    import transformers
-    from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
-
-    torch.manual_seed(3)
-    clip = {"tokenizer": None, "text_encoder": None, "image_encoder": None}
-    if with_words:  # as published
-        vocabulary = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "a</w>": 3}
-        sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-        config = transformers.CLIPTextConfig(vocab_size=4, max_position_embeddings=6, **sizes)
-        tokenizer = transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=6)
-        vision = transformers.CLIPVisionConfig(image_size=8, patch_size=4, projection_dim=FEATURES, **sizes)
-        clip = {
-            "tokenizer": tokenizer,
-            "text_encoder": transformers.CLIPTextModel(config),
-            "image_encoder": transformers.CLIPVisionModelWithProjection(vision),
-        }
-    kind = "CrossAttn" if with_words else ""
-    normalizer = StableUnCLIPImageNormalizer(FEATURES)
-    torch.nn.init.uniform_(normalizer.std, 0.5, 2)
-    return diffusers.StableUnCLIPImg2ImgPipeline(
-        feature_extractor=None,
-        image_normalizer=normalizer,
-        image_noising_scheduler=diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
-        **clip,
-        unet=diffusers.UNet2DConditionModel(
-            sample_size=8,
-            in_channels=2,
-            out_channels=2,
-            block_out_channels=(8, 8),
-            layers_per_block=1,
-            norm_num_groups=2,
-            attention_head_dim=4,
-            cross_attention_dim=8,
-            down_block_types=(f"{kind}DownBlock2D", "DownBlock2D"),
-            mid_block_type=f"UNetMidBlock2D{kind}",
-            up_block_types=("UpBlock2D", f"{kind}UpBlock2D"),
-            class_embed_type="projection",
-            projection_class_embeddings_input_dim=2 * FEATURES,
-        ),
-        scheduler=getattr(diffusers, scheduler)(beta_schedule="scaled_linear", prediction_type="v_prediction"),
-        vae=diffusers.AutoencoderKL(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=2,
-            norm_num_groups=2,
-            sample_size=16,
-        ),
-    )
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ That of `script` is a chain in which each token has one successor, so what it wi
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +22,19 @@ from assistant.models.llama import Llama, LlamaConfig
 from assistant.responder import ANSWER_WITHIN_S, COMFORTABLY_AHEAD_S, AnyGPTResponder
 from assistant.tokenizers.text import TextTokenizer
 from assistant.vocabulary import Vocabulary
-from configuration import parse
+from configuration import ROOT, load, parse
+from streaming.actions import PlayAudio, StartResponse
+from streaming.events import Limits
+from streaming.pcm import PCM16, Encoder
+from streaming.playout import Played
+from streaming.session import Session
+from streaming.settings import SessionSettings
 from streaming.types import (
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
+    Overheard,
     Request,
     SpeechDelta,
     TextDelta,
@@ -33,12 +43,14 @@ from streaming.types import (
     Turn,
 )
 from tests.assistant.tiny import LLAMA, WIDTH, babbling, write_model_set
+from tools.evaluate import read_speech
 
 HEARD, REPLY = "who are you?", "sky😀naïve old mill"
 SPOKEN = [3, 7, 1, 15, 8, 2, 9, 0, 12, 5, 11, 4, 6, 10, 13, 14]
 FIRST_CHUNK = 6
 CONTEXT = 512
 HOP = 320
+NANO = ROOT / "models" / "nano" / "MANIFEST"
 
 
 def chain(vocabulary: Vocabulary, scripts: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -113,6 +125,20 @@ def utterance(seconds: float = 0.5, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(int(16_000 * seconds))).astype(np.float32)
 
 
+class Silence:
+    """Nobody speaks."""
+
+    def __call__(self, window: np.ndarray) -> float:
+        return 0.0
+
+    def reset(self) -> None: ...
+
+
+def _on_the_wire(pcm: np.ndarray) -> bytes:
+    encoder = Encoder(PCM16)
+    return encoder.encode(pcm) + encoder.finish()
+
+
 def joined(outputs: Sequence[Output], kind: type[TranscriptDelta] | type[TextDelta]) -> str:
     return "".join(output.text for output in outputs if isinstance(output, kind))
 
@@ -133,7 +159,7 @@ def house(folder: Path, dtype: str = "float32", **generation: object) -> House:
     configuration = parse(
         {
             "model": {"directory": str(folder), "threads": 1, "dtype": dtype, "context_tokens": CONTEXT},
-            "generation": {"text": text, "speech": speech | dict(generation.get("speech", {}))},  # type: ignore[call-overload]
+            "generation": generation | {"text": text, "speech": speech | dict(generation.get("speech", {}))},  # type: ignore[call-overload]
             "speech": {"soundstorm_steps": 1, "first_chunk_frames": FIRST_CHUNK, "max_chunk_frames": 16},
         }
     )
@@ -243,6 +269,12 @@ def test_milestones_are_passed_in_order(script: House) -> None:
     assert sorted(last.milestones_ms.values()) == list(last.milestones_ms.values())
 
 
+def test_the_first_speech_token_is_announced_once_between_the_words_and_the_sound(script: House) -> None:
+    kinds = [type(output) for output in script.ask(Turn("user", speech=utterance()))]
+    words_end, sound = len(kinds) - kinds[::-1].index(TextDelta), kinds.index(SpeechDelta)
+    assert kinds.count(FirstSpeechToken) == 1 and words_end <= kinds.index(FirstSpeechToken) < sound
+
+
 def test_sound_begins_before_the_speech_is_decoded(script: House) -> None:
     script.responder.submit(Request("s", "r", (Turn("user", speech=utterance()),)))
     first, decoded = None, 0
@@ -301,6 +333,74 @@ def test_a_follow_up_computes_only_what_is_new(anyone: House) -> None:
     known = len(anyone.dialogue.system_tokens()) + len(first.user_tokens) + len(first.assistant_tokens)
     not_computed = 2 + len(anyone.dialogue.turn_end)  # <eosp><eos> end a reply and are not fed back; the newline is new
     assert second.usage.cached == known - not_computed
+
+
+@dataclass
+class Interrupted:
+    """A spoken question, its answer of which half was heard, and the request that the next question makes."""
+
+    house: House
+    answer: list[Output]
+    next: Request
+
+    @property
+    def prompt(self) -> list[int]:
+        turns = self.house.responder._turn_tokens(self.next.turns)
+        return self.house.dialogue.system_tokens() + [token for turn in turns for token in turn]
+
+    @property
+    def unchanged(self) -> int:
+        """How many tokens of the prompt stand where they stood when the answer had been made."""
+        last = finished(self.answer)
+        before = [*self.house.dialogue.system_tokens(), *last.user_tokens, *last.assistant_tokens]
+        return next(n for n, (new, old) in enumerate(zip(self.prompt, before, strict=False)) if new != old)
+
+
+def interrupted(house: House, question: np.ndarray, after: np.ndarray) -> Interrupted:
+    """What a session of WebRTC makes of it."""
+    voices = house.responder.voices
+    session = Session(SessionSettings(voices, voices[0]), Silence(), Limits(), paced=True)
+
+    def ask(pcm: np.ndarray) -> Request:
+        part = {"type": "input_audio", "audio": base64.b64encode(_on_the_wire(pcm)).decode()}
+        item = {"type": "message", "role": "user", "content": [part]}
+        for event in ({"type": "conversation.item.create", "item": item}, {"type": "response.create"}):
+            session.receive_event(json.dumps(event), 0)
+        (request,) = (action.request for action in session.actions_to_run() if isinstance(action, StartResponse))
+        return request
+
+    first = ask(question)
+    answer = house.run(first)[first.response_id]
+    for output in answer:
+        session.receive_output(output, 0)
+    (item_id,) = {action.item_id for action in session.actions_to_run() if isinstance(action, PlayAudio)}
+    session.receive_playout(Played(first.response_id, item_id, len(sound(answer)) // 2), 0)
+    return Interrupted(house, answer, ask(after))
+
+
+def test_after_an_interruption_the_prompt_holds_what_was_heard_and_the_cache_what_stays(script: House) -> None:
+    cut = interrupted(script, utterance(), utterance(seed=1))
+    assert [turn.text for turn in cut.next.turns] == [HEARD, "sky😀naïve", ""], "half of three words"
+    heard = script.dialogue.assistant_turn_tokens(HEARD, "sky😀naïve")
+    assert script.responder._turn_tokens(cut.next.turns)[1] == heard
+    assert finished(script.run(cut.next)[cut.next.response_id]).usage.cached == cut.unchanged
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not NANO.exists(), reason="models/nano is not here")
+def test_a_trained_model_computes_none_of_the_words_again_that_were_heard() -> None:
+    configuration = load(ROOT / "configs" / "nano.toml")
+    responder = AnyGPTResponder.from_configuration(configuration, seed=0)
+    question = read_speech(ROOT / "tests" / "browser" / "hello_who_are_you.wav")
+    cut = interrupted(House(responder, responder.dialogue), question, question)
+    asked, answered, _ = cut.next.turns
+    assert answered.text and finished(cut.answer).text.startswith(answered.text + " ")
+    user = len(responder.dialogue.system_tokens()) + len(finished(cut.answer).user_tokens)
+    words = responder.dialogue.assistant_turn_tokens(asked.text, answered.text)
+    ending = len(responder.dialogue.assistant_turn_tokens(None, "")) + 1  # a space is not the same before a word
+    assert cut.unchanged >= user + len(words) - ending
+    outputs = House(responder, responder.dialogue).run(cut.next)[cut.next.response_id]
+    assert finished(outputs).usage.cached == cut.unchanged
 
 
 @pytest.mark.parametrize("steps", [*range(0, 50, 4), 65, 90])
@@ -504,3 +604,104 @@ def test_sound_goes_first_to_whoever_would_run_dry_first(babble: House) -> None:
     assert served() == ["a"]
     for name in ("a", "b", "c"):
         responder.cancel(name)
+
+
+# Reading ahead --------------------------------------------------------------------------------------------------------
+
+
+def pieces(pcm: np.ndarray, samples: int, turns: tuple[Turn, ...] = (), session: str = "s") -> list[Overheard]:
+    """An utterance as it is overheard, in pieces of so many samples."""
+    return [
+        Overheard(session, "u", at, pcm[at : at + samples], turns if at == 0 else ())
+        for at in range(0, len(pcm), samples)
+    ]
+
+
+def read_ahead(house: House, overheard: Sequence[Overheard]) -> None:
+    """Each piece as it comes."""
+    for piece in overheard:
+        house.responder.overhear(piece)
+        while not house.responder.idle:
+            assert house.responder.step() == []
+
+
+@pytest.mark.parametrize("samples", [HOP - 1, HOP, HOP + 1, 3_000, 20_000])
+def test_an_utterance_that_was_read_ahead_is_answered_as_if_it_was_not(anyone: House, samples: int) -> None:
+    pcm = utterance(0.9, seed=3)
+    alone = finished(anyone.ask(Turn("user", speech=pcm), session="alone"))
+    read_ahead(anyone, pieces(pcm[:-1000], samples))
+    last = finished(anyone.ask(Turn("user", speech=pcm)))
+    assert last.user_tokens == alone.user_tokens and last.assistant_tokens == alone.assistant_tokens
+    sequences = anyone.responder._sequences
+    assert sequences["s"].tokens == sequences["alone"].tokens
+
+
+def test_what_was_read_ahead_need_not_be_computed_again(babble: House) -> None:
+    first = finished(babble.ask(Turn("user", speech=utterance())))
+    turns = (Turn("user", tokens=first.user_tokens), Turn("assistant", tokens=first.assistant_tokens))
+    pcm = utterance(1.2, seed=4)
+    read_ahead(babble, pieces(pcm[:-1600], 4_000, turns))
+    last = finished(babble.ask(*turns, Turn("user", speech=pcm)))
+    assert last.usage.cached > len(first.user_tokens) + len(first.assistant_tokens) + 20, "some of the new speech too"
+    assert len(last.user_tokens) - last.usage.audio_in < 60
+
+
+def test_who_goes_on_after_an_eager_answer_is_read_on(babble: House) -> None:
+    pcm = utterance(1.2, seed=5)
+    alone = finished(babble.ask(Turn("user", speech=pcm), session="alone"))
+    before, behind = [piece for piece in pieces(pcm, 4_000) if piece.start < 8_000], pieces(pcm, 4_000)[2:]
+    read_ahead(babble, before)
+    eager = babble.run(Request("s", "eager", (Turn("user", speech=pcm[:9_000]),)), cancel_after=4)["eager"]
+    assert finished(eager).reason == "cancelled"
+    read_ahead(babble, behind)
+    assert babble.responder._listening["s"].samples == len(pcm)
+    assert finished(babble.ask(Turn("user", speech=pcm))).assistant_tokens == alone.assistant_tokens
+
+
+def test_where_a_piece_is_missing_the_rest_is_not_read(babble: House) -> None:
+    pcm = utterance(1.2, seed=6)
+    first, _, *rest = pieces(pcm, 4_000)
+    read_ahead(babble, [first])
+    computed = babble.responder.engine.tokens_computed
+    read_ahead(babble, rest)
+    assert babble.responder.engine.tokens_computed == computed
+    assert isinstance(babble.ask(Turn("user", speech=pcm))[-1], Finished)
+
+
+def test_what_comes_too_late_does_not_touch_the_answer(babble: House) -> None:
+    pcm = utterance(0.6, seed=7)
+    alone = finished(babble.ask(Turn("user", speech=pcm), session="alone"))
+    for piece in pieces(pcm, 4_000):
+        babble.responder.overhear(piece)
+    assert finished(babble.ask(Turn("user", speech=pcm))).assistant_tokens == alone.assistant_tokens
+    computed = babble.responder.engine.tokens_computed
+    while not babble.responder.idle:
+        babble.responder.step()
+    assert babble.responder.engine.tokens_computed == computed, "it has been answered; nobody reads it now"
+
+
+def test_somebody_who_waits_for_his_answer_comes_before_what_is_overheard(script: House) -> None:
+    for piece in pieces(utterance(0.5, seed=8), 8_000, session="other"):
+        script.responder.overhear(piece)
+    script.responder.submit(Request("s", "r", (Turn("user", speech=utterance()),)))
+    outputs: list[Output] = []
+    while not any(isinstance(output, SpeechDelta) for output in outputs):
+        assert script.responder._listening["other"].new, "read while somebody waited for the first sound"
+        outputs += script.responder.step()
+    script.clock.now -= 1  # his sound lasts for a while now
+    script.responder.step()
+    assert not script.responder._listening["other"].new
+    script.responder.cancel("r")
+
+
+def test_an_utterance_that_is_too_long_is_not_read_on(babble: House) -> None:
+    read_ahead(babble, pieces(utterance(6, seed=9), 16_000))
+    assert "s" not in babble.responder._listening
+    assert isinstance(babble.ask(Turn("user", "hello"))[-1], Finished)
+
+
+def test_closing_a_session_forgets_what_it_was_saying(babble: House) -> None:
+    babble.responder.overhear(pieces(utterance(), 8_000)[0])
+    babble.responder.close_session("s")
+    babble.responder.step()
+    assert babble.responder.idle and not babble.responder._listening

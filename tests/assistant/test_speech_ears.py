@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assistant.models.speech_tokenizer import SpeechTokenizer
-from assistant.tokenizers.speech import MAX_GAIN, SPEECH_LEVEL, SpeechEars, at_speech_level
+from assistant.tokenizers.speech import LOOKAHEAD, MAX_GAIN, SPEECH_LEVEL, HeardSoFar, SpeechEars, at_speech_level
 from tests.assistant.tiny import CODEC
 
 
@@ -75,3 +75,17 @@ def test_the_codes_are_those_of_the_utterance_at_one_level(tokenizer: SpeechToke
 
 def test_no_sound_gives_no_codes(tokenizer: SpeechTokenizer) -> None:
     assert SpeechEars(tokenizer).listen(np.zeros(0, np.float32)) == ()
+
+
+@pytest.mark.parametrize("samples", [319, 320, 321, 1_000, 5_000])
+def test_whatever_the_pieces_what_is_heard_is_what_an_utterance_of_that_length_gives(
+    tokenizer: SpeechTokenizer, samples: int
+) -> None:
+    ears, pcm, heard = SpeechEars(tokenizer), voice(10_000, 0.1), HeardSoFar()
+    for at in range(0, len(pcm), samples):
+        before, kept = heard, heard.codes
+        heard = ears.listen_on(heard, pcm[at : at + samples])
+        assert before.codes == kept, "an older value stays as it is"
+        assert len(heard.codes) == max(0, len(heard.pcm) // 320 - LOOKAHEAD)
+    assert np.array_equal(heard.pcm, pcm)
+    assert heard.codes == ears.listen(pcm[: 10_000 // 320 * 320])[:-LOOKAHEAD]

@@ -14,6 +14,7 @@ from configuration import Configuration
 from streaming.types import (
     SPEECH_RATE,
     Finished,
+    FirstSpeechToken,
     Output,
     Request,
     SpeechDelta,
@@ -48,6 +49,7 @@ class Script:
         if not (request.transcript_only or request.prepare_only):
             outputs += [TextDelta(one, word) for word in _words(text)]
             outputs += self.begins(request)
+            outputs.append(FirstSpeechToken(one))
             seconds = 30.0 if "long" in asked.text else REPLY_S
             outputs += [SpeechDelta(one, piece) for piece in np.array_split(_hum(seconds), int(4 * seconds))]
         self._running[one] = [*outputs, Finished(one, "completed", text, (1,), (2,), Usage())]

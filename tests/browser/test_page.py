@@ -38,9 +38,9 @@ pytestmark = [
 
 
 @contextmanager
-def served(module: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(module: str, config: Path | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The address of a server on a free port, and its process."""
-    command = [sys.executable, "-m", module, "--port", "0"]
+    command = [sys.executable, "-m", module, "--port", "0", *(() if config is None else ("--config", str(config)))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
@@ -157,6 +157,34 @@ def test_a_new_question_cuts_the_answer_off(scripted: str, tmp_path: Path) -> No
             assert heard_seconds(page) < 10
 
 
+def test_a_player_that_pauses_goes_on_where_it_was(scripted: str, tmp_path: Path) -> None:
+    """The piece of a page that plays what comes over a WebSocket: ten seconds of sound, held for two of them."""
+    with Chromium(tmp_path / "profile") as page:
+        page.open(scripted)
+        page.evaluate("""(async () => {
+            const { Player } = await import('./player.js');
+            globalThis.player = await Player.ofPcm();
+            const loud = new Uint8Array(10 * 48000).fill(32);
+            let bytes = '';
+            for (const byte of loud) bytes += String.fromCharCode(byte);
+            player.push('item', btoa(bytes));
+        })()""")
+        page.wait_for("player.heardSeconds > 0.5")
+        page.evaluate("player.pause(true)")
+        page.wait_for("player.meter.rms() < 0.001")
+        before = float(page.evaluate("player.heardSeconds"))
+        page.evaluate("new Promise((after) => setTimeout(after, 2000))")
+        assert float(page.evaluate("player.heardSeconds")) - before < 0.2
+        page.evaluate("player.pause(false)")
+        page.wait_for(f"player.heardSeconds > {before + 0.5}")
+        page.evaluate("player.pause(true)")
+        cut = page.evaluate("player.flush()")
+        heard_ms = 1000 * float(page.evaluate("player.heardSeconds"))
+        assert cut["item"] == "item" and abs(cut["ms"] - heard_ms) < 400, "and counts what was heard"
+        page.evaluate("player.push('next', btoa(String.fromCharCode(...new Uint8Array(48000).fill(32))))")
+        page.wait_for(f"player.heardSeconds > {heard_ms / 1000 + 0.5}")
+
+
 def test_a_microphone_that_is_denied_is_explained(scripted: str, tmp_path: Path) -> None:
     with Chromium(tmp_path / "profile", ask_for_microphone=True, flags=(DENY_MICROPHONE,)) as page:
         page.size(390, 780, phone=True)
@@ -178,7 +206,9 @@ def test_a_restarted_model_is_explained_and_the_conversation_goes_on(scripted: s
 
 @pytest.mark.parametrize("transport", ["webrtc", "websocket"])
 def test_a_server_that_goes_away_is_explained(transport: str, tmp_path: Path) -> None:
-    with served("tests.browser.scripted") as (url, process), Chromium(tmp_path / "profile") as page:
+    forgetful = tmp_path / "forgetful.toml"
+    forgetful.write_text("[server]\nresume_timeout_s = 0\n")
+    with served("tests.browser.scripted", forgetful) as (url, process), Chromium(tmp_path / "profile") as page:
         page.open(f"{url}/?transport={transport}")
         write(page, "hello")
         wait_for_turn(page, "assistant", REPLY)

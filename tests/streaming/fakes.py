@@ -139,6 +139,7 @@ class FakeWorker:
         self.voices: tuple[str, ...] = ("ada", "ben")
         self.abilities = Abilities()
         self.alive = True
+        self.restarts = 0
         self.script = script
         self.hold = hold
         self.requests: list[Request] = []

@@ -8,14 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from streaming.access import Doorkeeper
-from streaming.app import House, MakeRunner, create_app
+from streaming.app import House, MakeLine, create_app
 from streaming.events import Limits
 from streaming.settings import SessionSettings
-from streaming.transports.webrtc import SdpError
+from streaming.transports.webrtc import Calls, SdpError
 from streaming.transports.websocket import LingeringProtocol
 from tests.streaming.fakes import FakeWorker, Loudness
 
@@ -27,12 +28,13 @@ class NoCalls:
 
     def __init__(self) -> None:
         self.offers: list[str] = []
-        self.make_runners: list[MakeRunner] = []
+        self.make_runners: list[MakeLine] = []
 
-    def __len__(self) -> int:
+    @property
+    def coming(self) -> int:
         return len(self.offers)
 
-    async def answer(self, offer_sdp: str, make_runner: MakeRunner) -> tuple[str, str]:
+    async def answer(self, offer_sdp: str, make_runner: MakeLine) -> tuple[str, str]:
         if "m=audio" not in offer_sdp:
             raise SdpError("The offer has no audio line.")
         self.offers.append(offer_sdp)
@@ -48,7 +50,8 @@ class Served:
     address: str  # host:port
     house: House
     worker: FakeWorker
-    calls: NoCalls
+    calls: Any
+    server: uvicorn.Server
 
     @property
     def url(self) -> str:
@@ -71,8 +74,10 @@ async def serving(
     limits: Limits | None = None,
     api_keys: tuple[str, ...] = (),
     allowed_origins: tuple[str, ...] = (),
+    real_calls: bool = False,
 ) -> AsyncIterator[Served]:
-    worker, limits, calls = worker or FakeWorker(), limits or Limits(), NoCalls()
+    worker, limits = worker or FakeWorker(), limits or Limits()
+    calls = Calls(limits) if real_calls else NoCalls()
     settings = SessionSettings(worker.voices, worker.voices[0])
     house = House(worker, Loudness, settings, limits, "nano")
     app = create_app(house, Doorkeeper(api_keys, allowed_origins), calls, PAGE, allowed_origins)
@@ -93,7 +98,10 @@ async def serving(
                 while not server.started:
                     await asyncio.sleep(0.01)
             host, port = listening.getsockname()
-            yield Served(f"{host}:{port}", house, worker, calls)
+            yield Served(f"{host}:{port}", house, worker, calls, server)
         finally:
+            if real_calls:
+                await calls.close()
             server.should_exit = server.force_exit = True
             await task
+            await house.sessions.close()

@@ -77,7 +77,10 @@ def test_metrics_count_sessions_responses_and_errors():
                 await peer.send(json.dumps({"type": "response.create"}))
                 while json.loads(await peer.recv())["type"] != "response.done":
                     pass
-                text = (await http.get("/metrics")).text
+                served.worker.restarts = 2
+                for _ in range(2):
+                    text = (await http.get("/metrics")).text
+            assert "tertulia_worker_restarts_total 2.0" in text
             assert 'tertulia_sessions{transport="websocket"} 1.0' in text
             assert 'tertulia_responses_total{status="completed"} 1.0' in text
             assert 'tertulia_errors_total{code="invalid_json"} 1.0' in text
@@ -121,8 +124,8 @@ def test_an_offer_may_bring_session_settings(with_file_names):
         async with serving() as served, client(served) as http:
             answer = await http.post("/v1/realtime/calls", files=form)
             assert answer.status_code == 201 and served.calls.offers == [OFFER]
-            runner = served.calls.make_runners[0](Voice())
-            settings = runner.session.settings
+            line = served.calls.make_runners[0](Voice())
+            settings = line._new_runner(Voice()).session.settings
             assert (settings.instructions, settings.voice) == ("Be kind.", "ben")
 
     run(test())

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from streaming.input_buffer import InputBuffer
-from streaming.vad import WINDOW, SpeechBegan, SpeechEnded, VadEvent, VadSettings
+from streaming.vad import (
+    WINDOW,
+    Interruption,
+    SpeechBegan,
+    SpeechDismissed,
+    SpeechEnded,
+    SpeechSuspected,
+    VadEvent,
+    VadSettings,
+)
 
 SETTINGS = VadSettings(threshold=0.5, silence_duration_ms=96, min_speech_ms=64)  # three windows, two windows
 
@@ -86,3 +95,52 @@ def test_listening_afresh_forgets_speech_and_keeps_counting():
     buffer.listen_afresh()
     buffer.append(sound(1, 1))
     assert all_events(buffer) == [SpeechBegan(3 * WINDOW)]
+
+
+DOUBTFUL = Interruption(speech_ms=128, quiet_ms=64).settings(SETTINGS, pauses=True)
+
+
+def suspicions(piece: int, scout: Loudness | None) -> list[tuple[int, VadEvent]]:
+    """Events of one short noise that begins in the middle of a window, with how much of the stream had come."""
+    stream, found = np.zeros(20 * WINDOW, np.float32), []
+    stream[5 * WINDOW + 100 : 6 * WINDOW + 100] = 1
+    buffer = InputBuffer(Loudness(), scout)
+    for at in range(0, len(stream), piece):
+        buffer.append(stream[at : at + piece])
+        while (event := buffer.next_event(DOUBTFUL, 100, max_windows=2)) is not None or buffer.waiting:
+            found += [(buffer.end, event)] if event else []
+    return found
+
+
+@pytest.mark.parametrize("piece", [1, 64, 320])
+def test_a_scout_suspects_half_a_window_sooner_and_changes_nothing_else(piece):
+    (alone, alone_event), (alone_over, alone_end) = suspicions(piece, None)
+    (ahead, ahead_event), (ahead_over, ahead_end) = suspicions(piece, Loudness())
+    assert alone_event == ahead_event == SpeechSuspected(5 * WINDOW)
+    assert alone_end == ahead_end == SpeechDismissed(7 * WINDOW) and alone_over == ahead_over
+    assert alone - ahead >= WINDOW // 2 - piece
+    assert ahead - piece < 5 * WINDOW + WINDOW // 2 <= ahead
+
+
+def test_what_only_the_scout_took_for_speech_is_dismissed():
+    buffer = InputBuffer(Loudness(), certain_of(1.0))
+    buffer.append(sound(*[0] * 6))
+    events = []
+    for _ in range(10):
+        event = buffer.next_event(DOUBTFUL, 100, max_windows=1)
+        events += [event] if event else []
+    assert events[:2] == [SpeechSuspected(WINDOW), SpeechDismissed(WINDOW)]
+
+
+def test_without_a_reply_to_be_heard_nobody_scouts():
+    buffer = InputBuffer(Loudness(), certain_of(1.0))
+    buffer.append(sound(*[0] * 6))
+    assert buffer.next_event(SETTINGS, 100, max_windows=10) is None
+
+
+def certain_of(probability: float) -> Loudness:
+    class Certain(Loudness):
+        def __call__(self, window: np.ndarray) -> float:
+            return probability
+
+    return Certain()

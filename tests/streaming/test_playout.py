@@ -93,7 +93,7 @@ def test_clearing_fades_instead_of_clicking() -> None:
     take(playout, 2)
     playout.clear()
     fade = playout.next_frame().pcm
-    assert fade[0] == 1 and abs(fade[-1]) < 1e-6 and np.all(np.diff(fade) <= 0)
+    assert fade[0] == 1 and not fade[80:].any() and np.all(np.diff(fade) <= 0)
 
 
 def test_a_reply_cleared_before_its_first_sound_is_stale_too() -> None:
@@ -152,3 +152,61 @@ def test_what_waits_is_bounded() -> None:
     assert not playout.put("r", "i", SPEECH[:1])
     take(playout, 1)
     assert playout.put("r", "i", SPEECH[:FRAME])
+
+
+def test_a_pause_loses_nothing_and_shifts_what_follows() -> None:
+    playout = Playout()
+    playout.put("r", "i", SPEECH)
+    playout.end("r")
+    before = take(playout, 2)
+    playout.pause()
+    during = take(playout, 10)
+    playout.resume()
+    after = take(playout, 5)
+    assert not sound(during)[80:].any(), "silent 5 ms after"
+    whole = np.concatenate([sound(before), sound(after)])[: len(SPEECH)]
+    faded = slice(2 * FRAME, 2 * FRAME + 80)
+    assert np.allclose(sound(during)[:80] + whole[faded], SPEECH[faded], atol=1e-6), "what faded rises again"
+    whole[faded] = SPEECH[faded]
+    assert np.array_equal(whole, SPEECH)
+    assert events(before + during + after) == [Started("r"), Stopped("r")]
+    assert np.all(np.diff([frame.timestamp for frame in before + during + after]) == TICKS)
+    assert playout.missing_samples == 0, "a pause is not a gap"
+
+
+def test_what_comes_during_a_pause_waits() -> None:
+    playout = Playout()
+    playout.put("r", "i", SPEECH[:FRAME])
+    playout.pause()
+    assert events(take(playout, 3)) == []
+    playout.put("r", "i", SPEECH[FRAME:])
+    playout.end("r")
+    playout.put("s", "j", SPEECH[:FRAME])
+    playout.end("s")
+    assert not sound(take(playout, 3)).any()
+    playout.resume()
+    assert events(take(playout, 7)) == [Started("r"), Stopped("r"), Started("s"), Stopped("s")]
+
+
+def test_clearing_what_is_paused_counts_what_was_heard_and_ends_the_pause() -> None:
+    playout = Playout()
+    playout.put("r", "i", SPEECH)
+    take(playout, 2)
+    playout.pause()
+    take(playout, 3)
+    assert playout.clear() == [Played("r", "i", 2 * FRAME)]
+    assert not sound(take(playout, 2)).any(), "it had fallen silent already"
+    playout.put("s", "j", SPEECH)
+    (frame,) = take(playout, 1)
+    assert events([frame]) == [Started("s")] and np.array_equal(frame.pcm, SPEECH[:FRAME])
+
+
+def test_pausing_twice_and_resuming_what_plays_change_nothing() -> None:
+    playout = Playout()
+    playout.put("r", "i", SPEECH)
+    playout.resume()
+    assert np.array_equal(sound(take(playout, 1)), SPEECH[:FRAME])
+    playout.pause()
+    take(playout, 1)
+    playout.pause()
+    assert not sound(take(playout, 1)).any()

@@ -18,7 +18,7 @@ from streaming.playout import Played, Playout
 from streaming.runner import Allowance, PeerGone, SessionRunner
 from streaming.session import Session
 from streaming.settings import SessionSettings
-from streaming.types import SPEECH_RATE, Request, SpeechDelta, TextDelta
+from streaming.types import SPEECH_RATE, Abilities, Overheard, Request, SpeechDelta, TextDelta
 from tests.streaming.fakes import FakeWorker, Loudness, append, on_the_wire, silence, tone, utterance
 
 Json = dict[str, Any]
@@ -71,6 +71,12 @@ class VoicePeer(Peer):
     def finish(self, response_id: str) -> None:
         self.playout.end(response_id)
 
+    def pause(self) -> None:
+        self.playout.pause()
+
+    def resume(self) -> None:
+        self.playout.resume()
+
     def flush(self) -> list[Played]:
         return self.playout.clear()
 
@@ -79,7 +85,7 @@ class Talk:
     def __init__(self, peer: Peer, worker: FakeWorker, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         settings = SessionSettings(worker.voices, worker.voices[0])
-        session = Session(settings, Loudness(), limits, paced=isinstance(peer, VoicePeer))
+        session = Session(settings, Loudness(), limits, paced=isinstance(peer, VoicePeer), abilities=worker.abilities)
         self.metrics = Metrics()
         self.peer, self.worker = peer, worker
         self.runner = SessionRunner(session, worker, peer, self.metrics, limits.events_per_second)
@@ -112,6 +118,30 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(test())
 
 
+class Listener(FakeWorker):
+    """One that overhears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.abilities = Abilities(overhears=True)
+        self.overheard: list[Overheard] = []
+
+    def overhear(self, overheard: Overheard) -> None:
+        self.overheard.append(overheard)
+
+
+def test_the_worker_hears_the_user_while_he_speaks() -> None:
+    worker = Listener()
+    talk = Talk(VoicePeer(), worker)
+
+    async def script() -> None:
+        for pcm in np.split(tone(1), 50):
+            await talk.runner.receive_audio(pcm)
+        assert sum(len(piece.pcm) for piece in worker.overheard) > 0.5 * SPEECH_RATE and worker.requests == []
+
+    asyncio.run(talk.run(script))
+
+
 def test_a_turn_by_voice():
     async def test() -> None:
         talk = Talk(Peer(), FakeWorker())
@@ -128,6 +158,29 @@ def test_a_turn_by_voice():
         assert types.index("response.created") < types.index("response.output_audio.delta")
         assert talk.worker.forgotten == [talk.runner.session.id]
         assert talk.metrics.open_sessions == 0
+
+    run(test)
+
+
+def test_the_first_packet_counts_from_when_a_slow_peer_has_taken_it():
+    async def test() -> None:
+        talk = Talk(Peer(), FakeWorker())
+
+        async def script() -> None:
+            data = on_the_wire(utterance())
+            for at in range(0, len(data), 4800):
+                await talk.send(**append(data[at : at + 4800]))
+            talk.peer.gate.clear()
+            await asyncio.sleep(0.1)
+            talk.peer.gate.set()
+            latency = await talk.peer.until("response.latency.updated")
+            assert latency["stages"]["first_packet_ms"] > latency["stages"]["first_audio_ms"] + 90
+            await talk.send(type="response.latency.report", response_id=latency["response_id"], first_sound_ms=900)
+
+        await talk.run(script)
+        for milestone in ("end_of_speech", "first_packet", "first_sound"):
+            assert f'tertulia_milestone_seconds_count{{milestone="{milestone}"}} 1.0' in text_of(talk.metrics)
+        assert 'tertulia_prompt_tokens_total{kind="computed"}' in text_of(talk.metrics)
 
     run(test)
 
@@ -295,7 +348,10 @@ def test_speech_silences_a_voice_and_reports_what_was_heard():
                 for report in peer.playout.next_frame().events:
                     talk.runner.receive_playout(report)
             assert peer.playout.waiting == SPEECH_RATE // 2 - 3200
-            await talk.runner.receive_audio(tone(0.3))
+            await talk.runner.receive_audio(tone(0.1))
+            peer.playout.next_frame()  # fades
+            assert not peer.playout.next_frame().pcm.any() and peer.playout.waiting, "paused, and nothing lost"
+            await talk.runner.receive_audio(tone(0.7))
             assert peer.playout.waiting == 0
             truncated = await peer.until("conversation.item.truncated")
             assert truncated["audio_end_ms"] == 200
@@ -305,11 +361,36 @@ def test_speech_silences_a_voice_and_reports_what_was_heard():
         assert "response.output_audio.delta" not in types
         in_order = [
             "output_audio_buffer.started",
+            "output_audio_buffer.paused",
             "input_audio_buffer.speech_started",
             "output_audio_buffer.cleared",
             "conversation.item.truncated",
         ]
         assert [kind for kind in types if kind in in_order] == in_order
+
+    run(test)
+
+
+def test_a_cough_silences_a_voice_for_a_moment():
+    async def test() -> None:
+        peer = VoicePeer()
+        talk = Talk(peer, FakeWorker())
+
+        async def script() -> None:
+            await talk.ask()
+            await peer.until("response.done")
+            heard = [peer.playout.next_frame().pcm for _ in range(10)]
+            await talk.runner.receive_audio(tone(0.2))
+            await peer.until("output_audio_buffer.paused")
+            assert peer.playout.waiting == SPEECH_RATE // 2 - 3200
+            await talk.runner.receive_audio(silence(0.5))
+            await peer.until("output_audio_buffer.resumed")
+            peer.playout.next_frame()  # faded
+            heard += [peer.playout.next_frame().pcm for _ in range(15)]
+            assert np.count_nonzero(np.concatenate(heard)) > 0.95 * SPEECH_RATE // 2, "all of it was heard"
+
+        await talk.run(script)
+        assert "input_audio_buffer.speech_started" not in peer.types
 
     run(test)
 

@@ -85,7 +85,7 @@ def test_a_drawing_is_asked_for_by_voice_shown_a_picture_and_fetched():
     async def test() -> None:
         async with serving(able(drawing)) as served, connect(served.socket_url) as peer:
             session = (await until(peer, "session.created"))[0]["session"]
-            assert session["extensions"] == ["attachments", "camera", "latency", "music_input"]
+            assert session["extensions"] == ["attachments", "camera", "latency", "music_input", "pause", "resume"]
             await show(peer, picture_part(scene(3)))
             data = on_the_wire(utterance())
             for at in range(0, len(data), 4800):

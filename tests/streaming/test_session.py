@@ -9,8 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streaming import milestones
 from streaming import session as session_module
-from streaming.actions import CancelResponse, CloseSession, FinishAudio, FlushAudio, PlayAudio, SendEvent, StartResponse
+from streaming.actions import (
+    CancelResponse,
+    CloseSession,
+    FinishAudio,
+    FlushAudio,
+    PauseAudio,
+    PlayAudio,
+    ReportMilestones,
+    ReportUsage,
+    ResumeAudio,
+    SendEvent,
+    StartResponse,
+)
 from streaming.events import Limits
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
@@ -19,12 +32,14 @@ from streaming.types import (
     SPEECH_RATE,
     Failed,
     Finished,
+    FirstSpeechToken,
     Output,
     Request,
     SpeechDelta,
     TextDelta,
     TranscriptDelta,
     TranscriptDone,
+    Usage,
 )
 from tests.streaming.fakes import Loudness, answer, append, on_the_wire, silence, tone, utterance
 
@@ -96,6 +111,10 @@ class Talk:
 
     def report(self, report: Started | Stopped | Played) -> list[Json]:
         self.session.receive_playout(report, self.now_ms)
+        return self._collect()
+
+    def leave(self, response_id: str) -> list[Json]:
+        self.session.receive_departure(response_id, self.now_ms)
         return self._collect()
 
     def tick(self, now_ms: float) -> list[Json]:
@@ -350,7 +369,7 @@ def test_speech_becomes_a_turn_in_the_order_of_the_protocol():
 def test_a_spoken_answer_in_the_order_of_the_protocol():
     talk = Talk()
     created = talk.speak(utterance())[-1]
-    messages = talk.output(*answer(talk.requests[0]))
+    messages = [*talk.output(*answer(talk.requests[0])), *talk.leave(talk.requests[0].response_id)]
     assert types(messages) == [
         "response.output_item.added",
         "conversation.item.added",
@@ -493,14 +512,74 @@ def test_the_latency_counts_from_the_end_of_speech():
     talk = Talk()
     talk.speak(utterance())
     waited = talk.now_ms
-    messages = talk.output(*answer(talk.requests[0]))
+    *before, sound, end = answer(talk.requests[0])
+    one = talk.requests[0].response_id
+    talk.output(*before[:-1], FirstSpeechToken(one), before[-1], sound)
+    talk.now_ms += 5
+    talk.leave(one)
+    messages = talk.output(end)
+    talk.now_ms += 5
+    assert talk.leave(one) == [], "the first packet counts"
     latency = first(messages, "response.latency.updated")
     assert types(messages)[-1] == "response.latency.updated"
     stages = latency["stages"]
+    assert list(stages) == list(milestones.NAMES[:-1]) and sorted(stages.values()) == list(stages.values())
     assert 480 <= stages["end_of_speech_ms"] <= 600
-    assert stages["end_of_speech_ms"] < stages["transcription_ms"] < stages["first_token_ms"] < stages["first_audio_ms"]
-    assert latency["total_ms"] == stages["first_audio_ms"] < waited
+    assert latency["total_ms"] == stages["first_packet_ms"] < waited
+    assert stages["first_packet_ms"] - stages["first_audio_ms"] == pytest.approx(15)
+    assert stages["first_audio_ms"] - stages["first_speech_token_ms"] == pytest.approx(10)
     assert 1000 <= latency["speech_end_ms"] <= 1200
+    assert talk.of(ReportMilestones) == [ReportMilestones(stages)]
+
+
+@pytest.mark.parametrize("paced", [False, True])
+def test_the_latency_of_a_quick_answer_waits_for_its_first_packet(paced):
+    talk = Talk(paced=paced)
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    assert "response.latency.updated" not in types(talk.output(*answer(talk.requests[0])))
+    talk.now_ms += 30
+    messages = talk.report(Started(one)) if paced else talk.leave(one)
+    stages = first(messages, "response.latency.updated")["stages"]
+    assert stages["first_packet_ms"] - stages["first_audio_ms"] >= 30
+    assert not (talk.report(Stopped(one)) if paced else talk.leave(one))[paced:], "it is told once"
+    assert len(talk.of(ReportMilestones)) == 1
+
+
+def test_an_answer_of_which_nothing_was_sent_has_no_latency_but_milestones():
+    talk = Talk(paced=True)
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    talk.output(*answer(talk.requests[0]))
+    item_id = first(talk.log, "response.output_item.added")["item"]["id"]
+    assert "response.latency.updated" not in types(talk.report(Played(one, item_id, 0)))
+    (report,) = talk.of(ReportMilestones)
+    assert list(report.milestones_ms)[-1] == "first_audio_ms"
+
+
+def test_the_client_reports_its_first_sound_once():
+    talk = Talk()
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    report = {"type": "response.latency.report", "response_id": one, "first_sound_ms": 812.5}
+    assert the_error(talk.send(report))["code"] == "response_not_found", "it has no latency yet"
+    talk.output(*answer(talk.requests[0]))
+    talk.leave(one)
+    assert talk.send(report) == []
+    assert talk.of(ReportMilestones)[-1] == ReportMilestones({"first_sound_ms": 812.5})
+    assert the_error(talk.send(report))["param"] == "response_id"
+    assert the_error(talk.send({**report, "first_sound_ms": -1}))["param"] == "first_sound_ms"
+
+
+def test_every_prompt_that_was_read_is_counted():
+    talk = Talk()
+    talk.say("hello")
+    talk.respond()
+    one = talk.requests[0].response_id
+    talk.send({"type": "response.cancel"})
+    talk.output(Finished(one, "cancelled", "", (), (), Usage(text_in=30, cached=20)))
+    talk.output(Finished("forgotten", "completed", "", (), (), Usage(text_in=7)))
+    assert [report.usage.tokens_in for report in talk.of(ReportUsage)] == [30, 7]
 
 
 def test_a_typed_question_has_no_latency_even_after_unanswered_speech():
@@ -653,8 +732,8 @@ def test_semantic_vad_waits_as_its_eagerness_says():
         talk.update(audio={"input": {"turn_detection": {"type": "semantic_vad", "eagerness": eagerness}}})
         talk.speak(tone(0.5))
         before = talk.now_ms
-        while not talk.requests:
-            talk.speak(silence(0.1))
+        while "input_audio_buffer.speech_stopped" not in types(talk.log):
+            talk.speak(silence(0.02))
         return talk.now_ms - before
 
     assert silence_before_the_end("high") < silence_before_the_end("auto") < silence_before_the_end("low")
@@ -1058,7 +1137,7 @@ def test_paced_sound_leaves_as_actions_and_not_in_events():
     one = talk.requests[0].response_id
     assert [(p.response_id, len(p.pcm)) for p in talk.of(PlayAudio)] == [(one, 4000), (one, 4000)]
     assert talk.of(FinishAudio) == [FinishAudio(one)]
-    (started,) = talk.report(Started(one))
+    started, _ = talk.report(Started(one))
     (stopped,) = talk.report(Stopped(one))
     assert (started["type"], started["response_id"]) == ("output_audio_buffer.started", one)
     assert (stopped["type"], stopped["response_id"]) == ("output_audio_buffer.stopped", one)
@@ -1070,9 +1149,9 @@ def test_speech_stops_paced_sound_first_and_cuts_history_to_what_was_heard():
     one = talk.requests[0].response_id
     talk.output(TextDelta(one, "one two three four"), SpeechDelta(one, tone(1.0)))
     before = len(talk.actions)
-    messages = talk.speak(tone(0.3))
-    assert types(messages)[0] == "input_audio_buffer.speech_started"
-    assert [type(action) for action in talk.actions[before:]][:2] == [FlushAudio, CancelResponse]
+    messages = talk.speak(tone(0.8))
+    assert types(messages)[:2] == ["output_audio_buffer.paused", "input_audio_buffer.speech_started"]
+    assert [type(action) for action in talk.actions[before:]][:3] == [PauseAudio, FlushAudio, CancelResponse]
     item_id = first(talk.log, "response.output_item.added")["item"]["id"]
     cleared, truncated = talk.report(Played(one, item_id, SPEECH_RATE // 2))
     assert (cleared["type"], cleared["response_id"]) == ("output_audio_buffer.cleared", one)
@@ -1085,7 +1164,7 @@ def test_speech_stops_sound_that_is_only_still_being_played():
     talk = Talk(paced=True)
     talk.speak(utterance())
     talk.output(*answer(talk.requests[0]))
-    assert types(talk.speak(tone(0.3))) == ["input_audio_buffer.speech_started"]
+    assert types(talk.speak(tone(0.8))) == ["output_audio_buffer.paused", "input_audio_buffer.speech_started"]
     assert talk.of(FlushAudio) == [FlushAudio()] and talk.of(CancelResponse) == []
     item_id = first(talk.log, "response.output_item.added")["item"]["id"]
     messages = talk.report(Played(talk.requests[0].response_id, item_id, 4000))
@@ -1099,6 +1178,148 @@ def test_the_client_clears_the_sound():
     talk.output(*answer(talk.requests[0]))
     talk.send({"type": "output_audio_buffer.clear"})
     assert talk.of(FlushAudio) == [FlushAudio()]
+
+
+def cough(seconds: float = 0.3) -> np.ndarray:
+    """Too short to be a turn, and as much silence as it takes to be sure of that."""
+    return np.concatenate([tone(seconds), silence(0.4)])
+
+
+def speaking(paced: bool, seconds: float = 2.0) -> tuple[Talk, str]:
+    """A talk in which a reply is being made and heard, and the reply's id."""
+    talk = Talk(paced=paced)
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    talk.output(TextDelta(one, "one two three four"), SpeechDelta(one, tone(seconds)))
+    talk.log.clear()
+    talk.actions.clear()
+    return talk, one
+
+
+@pytest.mark.parametrize("still_made", [True, False])
+def test_a_cough_only_pauses_the_answer(still_made):
+    talk, one = speaking(paced=True)
+    if not still_made:
+        talk.output(Finished(one, "completed", "one two three four", (1, 2, 3), (7,)))
+        talk.log.clear()
+        talk.actions.clear()
+    assert types(talk.speak(cough())) == ["output_audio_buffer.paused", "output_audio_buffer.resumed"]
+    assert {message["response_id"] for message in talk.log} == {one}
+    assert talk.actions == [PauseAudio(), ResumeAudio()]
+    messages = talk.speak(utterance(0.8))
+    assert "conversation.item.added" in types(messages), "and the next speech is a turn"
+    assert [turn.role for turn in talk.requests[-1].turns] == ["user", "assistant", "user"]
+
+
+def test_the_answer_is_made_on_during_a_cough():
+    talk, one = speaking(paced=True)
+    talk.speak(tone(0.2))
+    messages = talk.output(SpeechDelta(one, tone(0.5)), Finished(one, "completed", "one two three four", (), (7,)))
+    assert first(messages, "response.done")["response"]["status"] == "completed"
+    sound = [type(action) for action in talk.actions if isinstance(action, PauseAudio | PlayAudio | FinishAudio)]
+    assert sound == [PauseAudio, PlayAudio, FinishAudio]
+    assert types(talk.speak(silence(0.4))) == ["output_audio_buffer.resumed"]
+
+
+def test_what_has_not_begun_to_sound_is_interrupted_at_once():
+    talk = Talk(paced=True)
+    talk.speak(utterance())
+    assert "response.done" in types(talk.speak(tone(0.1)))
+
+
+def test_with_a_suspicion_that_was_right_nothing_that_was_said_is_lost():
+    talk, _ = speaking(paced=True)
+    talk.speak(np.concatenate([silence(0.5), tone(0.9), silence(0.7)]))
+    (turn,) = [turn for turn in talk.requests[-1].turns[-1:] if turn.speech is not None]
+    assert np.count_nonzero(np.abs(turn.speech) > 0.1) > 0.8 * len(tone(0.9)) * np.mean(np.abs(tone(0.9)) > 0.1)
+
+
+def test_over_a_websocket_a_cough_is_no_speech_and_speech_is_announced_when_it_is_sure():
+    talk, _ = speaking(paced=False, seconds=4.0)
+    assert types(talk.speak(np.concatenate([tone(0.2), silence(1.4)]))) == []
+    assert types(talk.speak(tone(0.2))) == []
+    assert types(talk.speak(tone(0.2)))[0] == "input_audio_buffer.speech_started"
+
+
+def test_over_a_websocket_an_answer_sounds_as_long_as_it_takes_to_play():
+    talk, one = speaking(paced=False, seconds=1.0)
+    talk.output(Finished(one, "completed", "one two three four", (1, 2, 3), (7,)))
+    talk.speak(silence(1.2))
+    assert types(talk.speak(tone(0.1))) == ["input_audio_buffer.speech_started"], "it has been played"
+
+
+def test_a_client_over_a_websocket_may_be_one_that_pauses():
+    talk = Talk()
+    (updated,) = talk.update(playback={"pauses": True})
+    assert updated["session"]["playback"] == {"pauses": True}
+    talk.speak(utterance())
+    one = talk.requests[0].response_id
+    talk.output(SpeechDelta(one, tone(2.0)))
+    assert types(talk.speak(cough(0.5))) == ["output_audio_buffer.paused", "output_audio_buffer.resumed"]
+    assert talk.of(PauseAudio) == talk.of(FlushAudio) == [], "there is no playout"
+    assert types(talk.speak(tone(0.8)))[:2] == ["output_audio_buffer.paused", "input_audio_buffer.speech_started"]
+
+
+def test_a_client_that_truncates_has_fallen_silent():
+    talk, one = speaking(paced=False)
+    talk.output(Finished(one, "completed", "one two three four", (1, 2, 3), (7,)))
+    item_id = talk.session._conversation.last_id
+    talk.send({"type": "conversation.item.truncate", "item_id": item_id, "content_index": 0, "audio_end_ms": 100})
+    assert types(talk.speak(tone(0.1))) == ["input_audio_buffer.speech_started"]
+
+
+def test_without_interruption_speech_is_announced_at_once_and_nothing_is_paused():
+    talk = Talk(paced=True)
+    talk.update(audio={"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}})
+    talk.speak(utterance())
+    talk.output(SpeechDelta(talk.requests[0].response_id, tone(2.0)))
+    assert types(talk.speak(tone(0.1))) == ["input_audio_buffer.speech_started"]
+    assert talk.of(PauseAudio) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "input_audio_buffer.clear"},
+        {"type": "input_audio_buffer.commit"},
+        {"type": "session.update", "session": {"audio": {"input": {"turn_detection": None}}}},
+    ],
+    ids=["clear", "commit", "detection off"],
+)
+def test_a_client_that_decides_itself_what_was_speech_ends_the_pause(event):
+    talk, _ = speaking(paced=True)
+    talk.speak(tone(0.2))
+    assert "output_audio_buffer.resumed" in types(talk.send(event))
+    assert talk.actions == [PauseAudio(), ResumeAudio()]
+
+
+def test_a_microphone_that_stops_in_the_middle_of_a_cough_ends_the_pause():
+    talk, _ = speaking(paced=True)
+    talk.speak(tone(0.2))
+    assert types(talk.tick(talk.now_ms + session_module.STALLED_MS + 1)) == ["output_audio_buffer.resumed"]
+    assert talk.actions == [PauseAudio(), ResumeAudio()]
+
+
+@pytest.mark.parametrize("wish", ["response.cancel", "output_audio_buffer.clear"])
+def test_what_a_client_cancels_in_doubt_stops_at_once(wish):
+    talk, one = speaking(paced=True)
+    talk.speak(tone(0.2))
+    messages = talk.send({"type": wish})
+    if wish == "response.cancel":
+        assert first(messages, "response.done")["response"]["status"] == "cancelled"
+        assert talk.of(CancelResponse) == [CancelResponse(one)]
+        assert types(talk.speak(silence(0.4))) == ["output_audio_buffer.resumed"], "what was made waits to be heard"
+    else:
+        assert talk.of(FlushAudio) == [FlushAudio()]
+        assert types(talk.speak(silence(0.4))) == [], "which ended the pause"
+
+
+def test_a_pause_never_outlasts_the_speech_that_caused_it():
+    talk, one = speaking(paced=True)
+    talk.speak(tone(0.2))
+    talk.report(Stopped(one))  # its last frame was under way
+    talk.speak(tone(0.6))
+    assert talk.of(FlushAudio) == [FlushAudio()], "which ends the pause, though there is nothing to cut off"
 
 
 def test_without_detection_a_track_leaves_the_newest_utterance_in_the_buffer():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streaming.actions import DecodeFiles, DecodeFrame, ReportLook, StartResponse
+from streaming.actions import CancelResponse, DecodeFiles, DecodeFrame, ReadAhead, ReportLook, StartResponse
 from streaming.camera import Frame
 from streaming.events import Limits
 from streaming.fields import ProtocolError
@@ -71,12 +71,12 @@ def settings_of(talk: Talk) -> Json:
 
 def test_what_is_announced_is_what_works() -> None:
     plain = settings_of(Talk())
-    assert plain["extensions"] == ["latency"] and "video" not in plain and "attachments" not in plain
+    assert plain["extensions"] == ["latency", "pause"] and "video" not in plain and "attachments" not in plain
     able = settings_of(Show())
-    assert able["extensions"] == ["attachments", "camera", "latency", "music_input"]
+    assert able["extensions"] == ["attachments", "camera", "latency", "music_input", "pause"]
     assert able["video"] == {"input": {"max_fps": 2.0}} and able["attachments"] == {"stream_music": False}
     eyes = settings_of(Show(abilities=Abilities(takes=frozenset({"image"}))))
-    assert eyes["extensions"] == ["camera", "latency"] and "attachments" not in eyes
+    assert eyes["extensions"] == ["camera", "latency", "pause"] and "attachments" not in eyes
 
 
 def test_a_picture_is_decoded_before_it_becomes_an_item() -> None:
@@ -378,3 +378,33 @@ def test_speech_that_is_dropped_leaves_no_picture() -> None:
     assert len(talk.session._conversation) == 0 and len(talk.of(StartResponse)) == 1
     talk.say("hello")
     assert len(talk.session._conversation) == 2
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_an_eager_answer_is_to_what_the_camera_showed_until_the_end(changes: bool) -> None:
+    talk = Show(paced=True)
+    talk.show(a_picture(1))
+    talk.speak(np.concatenate([silence(0.3), tone(0.5)]))
+    (ahead,) = talk.requests
+    talk.output(Perceived(ahead.response_id, 0, (5, 6)), Finished(ahead.response_id, "completed", "", (), ()))
+    talk.speak(silence(0.25))
+    (_, eager) = talk.requests
+    assert [turn.tokens for turn in eager.turns] == [(5, 6), ()] and talk.sights == []
+    if changes:
+        talk.show(a_picture(2))
+        talk.output(Finished(talk.requests[-1].response_id, "completed", "", (), ()))
+    talk.speak(silence(0.5))
+    assert (talk.asked is eager) is not changes and talk.sights == ["new"]
+    assert (talk.asked.turns[0].image is not None) is changes
+    assert [action.response_id for action in talk.of(CancelResponse)] == ([eager.response_id] if changes else [])
+
+
+def test_what_the_camera_shows_is_read_ahead_before_what_is_said() -> None:
+    talk = Show(abilities=Abilities(takes=frozenset({"image"}), overhears=True))
+    talk.show(a_picture(1))
+    talk.speak(np.concatenate([silence(0.3), tone(0.5)]))
+    (ahead,) = talk.requests
+    assert talk.of(ReadAhead) == [], "the picture comes first"
+    talk.output(Perceived(ahead.response_id, 0, (5, 6)), Finished(ahead.response_id, "completed", "", (), ()))
+    talk.speak(tone(0.1))
+    assert [turn.tokens for turn in talk.of(ReadAhead)[0].overheard.turns] == [(5, 6)]

@@ -55,8 +55,38 @@ def test_a_client_may_ask_for_a_reply_while_the_user_speaks():
 
 
 @pytest.mark.parametrize(
+    ("before", "doubting"), [(State.LISTENING, State.DOUBTING), (State.REPLYING, State.DOUBTING_REPLY)]
+)
+def test_a_suspicion_holds_the_sound_and_what_was_no_speech_lets_it_go_on(before, doubting):
+    assert step(before, Event.SPEECH_SUSPECTED, BOTH) == (doubting, (Action.PAUSE,))
+    assert step(doubting, Event.SPEECH_DROPPED, BOTH) == (before, (Action.RESUME,))
+
+
+def test_a_suspicion_that_was_right_interrupts():
+    cut = (Action.ANNOUNCE_SPEECH, Action.INTERRUPT)
+    assert step(State.DOUBTING, Event.SPEECH_BEGAN, BOTH) == (State.HEARING, cut)
+    state, actions = step(State.DOUBTING_REPLY, Event.SPEECH_BEGAN, BOTH)
+    assert actions == cut and step(state, Event.REPLY_ENDED, BOTH) == (State.HEARING, ())
+
+
+def test_a_reply_may_begin_and_end_while_the_user_is_in_doubt():
+    assert run([Event.SPEECH_SUSPECTED, Event.REPLY_BEGAN], BOTH) == (State.DOUBTING_REPLY, [Action.PAUSE])
+    assert step(State.DOUBTING_REPLY, Event.REPLY_ENDED, BOTH) == (State.DOUBTING, ())
+
+
+def test_interruption_switched_off_in_doubt_leaves_no_sound_held():
+    for state in (State.DOUBTING, State.DOUBTING_REPLY):
+        _, actions = step(state, Event.SPEECH_BEGAN, NO_INTERRUPTION)
+        assert actions == (Action.ANNOUNCE_SPEECH, Action.RESUME)
+
+
+@pytest.mark.parametrize(
     ("state", "event"),
     [
+        (State.HEARING, Event.SPEECH_SUSPECTED),
+        (State.OWING, Event.SPEECH_SUSPECTED),
+        (State.DOUBTING, Event.SPEECH_SUSPECTED),
+        (State.DOUBTING, Event.SPEECH_ENDED),
         (State.LISTENING, Event.SPEECH_ENDED),
         (State.LISTENING, Event.REPLY_ENDED),
         (State.HEARING, Event.SPEECH_BEGAN),

@@ -136,7 +136,7 @@ def test_the_largest_append_that_the_protocol_allows_is_taken():
 def test_a_client_that_vanishes_in_mid_reply_leaves_nothing_behind():
     async def test() -> None:
         worker = FakeWorker(hold=2)
-        async with serving(worker) as served, connect(served.socket_url) as other:
+        async with serving(worker, Limits(resume_s=0)) as served, connect(served.socket_url) as other:
             await until(other, "session.created")
             peer = await connect(served.socket_url)
             await until(peer, "session.created")
@@ -194,7 +194,7 @@ def test_a_client_that_does_not_read_makes_only_its_own_answer_wait():
 
     async def test() -> None:
         worker = FakeWorker(endless)
-        async with serving(worker) as served, connect(served.socket_url) as other:
+        async with serving(worker, Limits(resume_s=0)) as served, connect(served.socket_url) as other:
             await until(other, "session.created")
             deaf = await connect(served.socket_url, max_queue=1)
             await until(deaf, "session.created")

@@ -23,6 +23,7 @@ from streaming.types import (
     Failed,
     Finished,
     Output,
+    Overheard,
     PictureDone,
     Request,
     SpeechDelta,
@@ -45,6 +46,9 @@ class Echo:
     def submit(self, request: Request) -> None:
         self._sessions.add(request.session_id)
         self._running[request.response_id] = (request, request.turns[-1].text.split())
+
+    def overhear(self, overheard: Overheard) -> None:
+        self._sessions.add(f"{overheard.session_id} says {len(overheard.pcm)}")
 
     def cancel(self, response_id: str) -> None:
         if self._running.pop(response_id, None):
@@ -192,6 +196,26 @@ def test_closing_a_session_cancels_its_responses_and_forgets_it() -> None:
         last = [output async for output in running][-1]
         assert isinstance(last, Finished) and last.reason == "cancelled"
         assert text_of(await collect(worker, request("q", "sessions", session_id="here"))) == "here"
+
+    run(body)
+
+
+def test_what_is_overheard_reaches_the_responder_before_what_is_asked_next() -> None:
+    async def body(worker: Worker) -> None:
+        worker.overhear(Overheard("s", "u", 0, np.zeros(320, np.float32)))
+        assert text_of(await collect(worker, request("q", "sessions"))) == "s,s says 320"
+
+    run(body)
+
+
+def test_what_is_overheard_does_not_pile_up_before_a_busy_process() -> None:
+    async def body(worker: Worker) -> None:
+        running = asyncio.create_task(collect(worker, request("r", "sleep sleep sessions")))
+        await asyncio.sleep(0)
+        for _ in range(200):
+            worker.overhear(Overheard("s", "u", 0, np.zeros(16_000, np.float32)))
+        assert worker._unread_bytes < 1_000_000, "12.8 MB came"
+        assert "s says 16000" in text_of(await running)
 
     run(body)
 

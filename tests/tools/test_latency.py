@@ -19,6 +19,8 @@ from tools.latency import (
     Gaps,
     Heard,
     LatencyError,
+    Measured,
+    Peer,
     first_sound,
     gaps,
     last_voiced_sample,
@@ -26,6 +28,7 @@ from tools.latency import (
     percentiles,
     stages,
     summary,
+    table,
     worker_seconds,
 )
 
@@ -79,6 +82,19 @@ def test_stages_follow_each_other_and_add_up() -> None:
     }
 
 
+def test_what_an_eager_answer_passed_in_the_silence_took_no_time() -> None:
+    before, after = {"transcription_ms": 200.0, "first_token_ms": 210.0}, {"first_audio_ms": 300.0}
+    passed = stages(500.0, 300.0, {"end_of_speech_ms": 256.0, **before, **after})
+    assert passed == {
+        "silence waited for": 256,
+        "noticing it": 44,
+        "transcription": 0,
+        "first token": 0,
+        "first audio": 44,
+        "way back": 156,
+    }
+
+
 def test_percentiles_say_of_how_many() -> None:
     assert percentiles([float(n) for n in range(101)]) == {"count": 101, "p50": 50, "p95": 95, "max": 100}
     assert percentiles([]) == {"count": 0}
@@ -126,8 +142,52 @@ def test_two_utterances_of_a_call(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def test_sessions_at_once_are_told_apart(tmp_path: Path) -> None:
+    paths = [tmp_path / f"question_{n}.wav" for n in range(2)]
+    for path in paths:
+        write_speech(path, np.concatenate([silence(0.2), tone(0.5), silence(0.3)]))
+
+    async def body() -> list[Measured]:
+        server = SameProcess()
+        rows = await measure(server, paths, sessions=2)
+        await server.calls.close()
+        assert len({request.session_id for request in server.worker.requests}) == 2
+        return rows
+
+    rows = asyncio.run(body())
+    said = {session: [row.file for row in rows if row.session == session] for session in (0, 1)}
+    assert said == {0: ["question_0.wav", "question_1.wav"], 1: ["question_1.wav", "question_0.wav"]}
+    assert all(row.total_ms is not None and row.worker_ms == {} for row in rows)
+    report = {"summary": summary(rows), "sessions": 2, "by_session": [summary(rows)["total_ms"]] * 2}
+    about = dict.fromkeys(("model", "device", "threads", "commit", "load_before", "start_to_ready_s"), "x")
+    shown = table(report | about | {"resident_mb": {"server": 1, "worker": 2, "together": 3}})
+    assert "4 of 4 utterances answered with sound, 2 sessions at once" in shown and "session 1 " in shown
+    assert "in the worker" not in shown
+
+
+def test_an_utterance_that_is_not_answered_does_not_end_the_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "question.wav"
+    write_speech(path, tone(0.3))
+
+    async def unanswered(self: Peer, pcm: np.ndarray) -> None:
+        raise LatencyError("no reply came to its end within 90 s")
+
+    async def body() -> list[Measured]:
+        server = SameProcess()
+        rows = await measure(server, [path, path])
+        await server.calls.close()
+        return rows
+
+    monkeypatch.setattr(Peer, "ask", unanswered)
+    rows = asyncio.run(body())
+    assert [row.failure for row in rows] == ["no reply came to its end within 90 s"] * 2
+    assert summary(rows)["asked"] == 2 and summary(rows)["total_ms"] == {"count": 0}
+
+
 def test_worker_milestones_are_added_up() -> None:
     metrics = Metrics()
-    metrics.replied("completed", {"first_audio_ms": 900.0}, {"prefill": 40.0})
-    metrics.replied("completed", {}, {"prefill": 50.0})
+    metrics.replied("completed", {"prefill": 40.0})
+    metrics.replied("completed", {"prefill": 50.0})
     assert worker_seconds(metrics.text(worker_alive=True).decode()) == {"prefill": pytest.approx(0.09)}

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from streaming.types import Finished, Output, Request, SpeechDelta, TextDelta
+from streaming.metrics import Metrics
+from streaming.types import Finished, Output, Request, SpeechDelta, TextDelta, Usage
 from tests.streaming.fakes import FakeWorker, silence, tone
 from tests.streaming.test_webrtc import Server
 from tools import soak
+from tools.latency import LatencyError, Record, Told
 from tools.network import Link
 from tools.soak import (
     Conversation,
@@ -20,16 +29,21 @@ from tools.soak import (
     Soak,
     Sound,
     Turn,
-    broken,
     gaps,
     growth_percent,
+    judged,
+    main,
+    mean_milestones_ms,
     names_in,
     onset_and_last,
-    page,
-    plot,
+    progress,
+    prompt_reused_percent,
+    report,
+    sample,
     silent_at,
     summary,
 )
+from tools.soak_report import Verdict, histogram, over_time, page
 
 
 def sounds(count: int = 10, **changes: dict[int, object]) -> list[Sound]:
@@ -73,51 +87,185 @@ def test_names_are_whole_words() -> None:
     assert names_in("Tomorrow", ("tom",)) == set()
 
 
+def samples_of(values: list[float], every_s: float) -> list[Sample]:
+    return [Sample(every_s * n, value, 40) for n, value in enumerate(values)]
+
+
 @pytest.mark.parametrize(
-    "values, percent",
+    "values, every_s, percent",
     [
-        ([1.0] * 9, None),
-        ([9.0] * 10 + [1.0] * 90, 0.0),  # warming up does not count
-        ([1.0] * 50 + [1.5] * 50, 50.0),
+        ([1.0] * 9, 60, None),
+        ([9.0] * 10 + [1.0] * 90, 60, 0.0),  # a tenth of a long time is warming up
+        ([9.0] * 10 + [1.0] * 90, 5, 0.0),  # as is the first minute
+        ([9.0] * 16 + [1.0] * 24, 5, -88.89),  # but not much more
+        ([1.0] * 50 + [1.5] * 50, 60, 50.0),
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 7.0, 1.0, 1.0, 1.0] * 10, 60, 0.0),  # what is there for a moment is no growth
     ],
 )
-def test_growth_is_counted_behind_the_warm_up(values: list[float], percent: float | None) -> None:
-    assert growth_percent(values) == percent
+def test_growth_is_counted_behind_the_warm_up(values: list[float], every_s: float, percent: float | None) -> None:
+    assert growth_percent(samples_of(values, every_s), lambda each: each.resident_mb) == percent
+
+
+def test_all_processes_of_the_server_are_looked_at() -> None:
+    alone = sample(os.getpid(), 0.0)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        both = sample(os.getpid(), 1.0)
+        assert both.resident_mb > alone.server_mb and both.open_files > alone.open_files >= 3
+        child.kill()
+        child.wait()
+    with pytest.raises(ProcessLookupError):
+        sample(child.pid, 2.0)
+
+
+def test_a_server_that_ends_is_told_of_once() -> None:
+    async def body() -> None:
+        with subprocess.Popen(["true"]) as ended:
+            ended.wait()
+        found = Soak(soak.now())
+        await found.watch(ended.pid)
+        assert found.errors == ["the server has ended after 0.0 min"] and not found.samples
+
+    asyncio.run(body())
 
 
 def measured() -> Soak:
     turns = [
         Turn(0, 10.0, "name", 400.0, frames=100, gaps=1),
         Turn(1, 20.0, "interruption", None, 120.0, frames=100, gaps=0),
-        Turn(1, 30.0, "who am i", 500.0, said="Your name is Tom.", leak="tom", failure="<nothing>"),
+        Turn(1, 30.0, "who am i", 500.0, said="Your name is <Tom>.", leak="tom", failure="<nothing>"),
     ]
-    return Soak(0.0, turns, [Sample(5.0 * n, 100.0 + n, 40) for n in range(20)], ["session 1: <b>"])
+    metrics = Metrics()
+    metrics.answered_speech({"end_of_speech_ms": 512, "first_packet_ms": 800})
+    metrics.answered_speech({"end_of_speech_ms": 512, "first_packet_ms": 900})
+    metrics.prompted(Usage(text_in=40, cached=30))
+    text = metrics.text(worker_alive=True).decode()
+    return Soak(0.0, turns, samples_of([100.0 + n for n in range(20)], 5), ["session 1: <b>"], text)
+
+
+def options_of(arguments: str = "") -> Any:
+    """The parsed command line, as `run` is given it."""
+    seen: list[Any] = []
+
+    async def run(options: Any) -> Any:
+        seen.append(options)
+        raise LatencyError("this is a test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(soak, "run", run)
+        assert main(arguments.split()) == 2
+    return seen[0]
 
 
 def test_limits_that_are_broken_are_named() -> None:
     figures = summary(measured())
     assert figures["gaps_percent"] == 0.5 and figures["leaks"] == 1 and figures["errors"] == 2
     assert figures["latency_p50_ms"] == 450 and figures["barge_in_p95_ms"] == 120 and figures["turns"] == 3
-    assert broken(figures, ["gaps_percent=0.5", "leaks=1", "latency_p50_ms=450"]) == []
-    assert len(broken(figures, ["gaps_percent=0.4", "leaks=0", "errors=2"])) == 2
-    assert broken(summary(Soak(0.0)), ["latency_p50_ms=900"]) == ["latency_p50_ms is unknown, and 900 is the limit"]
+    assert figures["prompt_reused_percent"] == 75.0
+    assert all(verdict.holds for verdict in judged(figures, ["gaps_percent=0.5", "leaks=1", "latency_p50_ms=450"]))
+    verdicts = judged(figures, ["gaps_percent=0.4", "leaks=0", "errors=2"])
+    assert [verdict.holds for verdict in verdicts] == [False, False, True]
+    (unknown,) = judged(summary(Soak(0.0)), ["latency_p50_ms=900"])
+    assert not unknown.holds and unknown.words == "latency_p50_ms is unknown, and 900 is the limit"
     with pytest.raises(ValueError, match="no figure is called 'gap'"):
-        broken(figures, ["gap=1"])
+        judged(figures, ["gap=1"])
+    with pytest.raises(ValueError, match="'leaks=none' is no limit"):
+        judged(figures, ["leaks=none"])
+
+
+@pytest.mark.parametrize(
+    "limit, code",
+    [
+        ("gaps_percent=0.4", 1),
+        ("gaps_percent=0.5", 0),
+        ("memory_growth_percent=2", 1),
+        ("memory_growth_percent=9", 0),
+        ("open_files_growth_percent=0", 0),
+        ("nothing=1", 2),
+        ("errors", 2),
+    ],
+)
+def test_the_exit_code_says_whether_the_limits_hold(
+    limit: str, code: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(options: Any) -> Any:
+        return report(options, measured())
+
+    monkeypatch.setattr(soak, "run", run)
+    monkeypatch.setattr(soak, "ALWAYS", ())
+    page_, data = tmp_path / "new" / "soak.html", tmp_path / "soak.json"
+    assert main(["--limit", limit, "--html", str(page_), "--json", str(data)]) == code
+    said = capsys.readouterr()
+    if code < 2:
+        assert json.loads(data.read_text())["summary"]["leaks"] == 1 and "<svg" in page_.read_text()
+        assert ("is the limit" in said.err) == bool(code) and "latency p50 ms" in said.out
+    else:
+        assert "No soak" in said.err and not page_.exists()
+
+
+def test_leaks_and_errors_are_always_limits(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(options: Any) -> Any:
+        return report(options, measured())
+
+    monkeypatch.setattr(soak, "run", run)
+    assert main([]) == 1
+    broken = {"leaks is 1, and 0 is the limit", "errors is 2, and 0 is the limit"}
+    assert broken <= set(capsys.readouterr().err.splitlines())
+
+
+def test_callers_that_were_held_up_say_so() -> None:
+    async def body() -> Soak:
+        found = Soak(soak.now())
+        watching = asyncio.create_task(found.watch_itself())
+        await asyncio.sleep(0.01)
+        time.sleep(0.2)
+        await asyncio.sleep(0.01)
+        watching.cancel()
+        return found
+
+    found = asyncio.run(body())
+    assert 100 < summary(found)["callers_lag_p99_ms"]
+    assert "held up" in page(report(options_of(), found), [])
+    found.lags_ms = [3.0]
+    assert "held up" not in page(report(options_of(), found), [])
+
+
+def test_the_terminal_is_told_how_it_goes() -> None:
+    line = progress(measured(), 754.0, 30)
+    assert line.startswith(" 12:34 of 30 min") and "450/495 ms" in line and "leaks 1" in line and "119 MB" in line
+    assert "latency -/- ms" in progress(Soak(0.0), 1.0, 30)
 
 
 def test_the_page_needs_nothing_else_and_shows_what_was_measured() -> None:
-    about = {"when": "today", "sessions": 2, "minutes": 1.0, "loss_percent": 2.0, "jitter_ms": 0.0}
-    result = {**about, "device": "a <processor>", "commit": "abc", "summary": summary(measured())}
-    found = measured()
-    result |= {
-        "errors": found.errors,
-        "turns": [{name: getattr(turn, name) for name in Turn.__slots__} for turn in found.turns],
-        "samples": [{name: getattr(sample, name) for name in Sample.__slots__} for sample in found.samples],
-    }
-    shown = page(result, ["leaks is 1, and 0 is the limit"])
-    assert shown.count("<svg") == 5 and "<polyline" in shown and shown.count("<circle") == 2 + 1 + 2
-    assert "leaks is 1" in shown and "&lt;b&gt;" in shown and "<processor>" not in shown and "http" not in shown
-    assert "nothing was measured" in plot("x", "ms", [(1.0, None)])
+    result = report(options_of("--sessions 2"), measured()) | {"device": "a <processor>"}
+    shown = page(result, [Verdict("leaks", 1, 0), Verdict("errors", 2, 5)])
+    assert shown.count("<svg") == 6 and shown.count("<polyline") == 3 and shown.count("<circle") == 2 + 2
+    assert "1 of 2 limits broken" in shown and shown.count('class="breaks"') == 1
+    assert "&lt;b&gt;" in shown and "&lt;Tom&gt;" in shown and "<processor>" not in shown
+    assert "http" not in shown and "src=" not in shown and "850 ms" in shown
+    assert "Every limit holds" in page(result, [Verdict("leaks", 0, 0)])
+
+
+def test_a_page_of_a_soak_in_which_nothing_happened() -> None:
+    shown = page(report(options_of(), Soak(0.0)), [])
+    assert "<svg" not in shown and shown.count("nothing was measured") == 7
+
+
+def test_plots_are_as_large_as_what_they_show() -> None:
+    drawn = over_time("Latency", "ms", {"all": [(0.0, 10.0), (60.0, 430.0), (120.0, None)]}, {"p95": 430.0})
+    assert drawn.count("<circle") == 2 and ">500<" in drawn and 'class="mark"' in drawn and ">p95<" in drawn
+    bars = histogram("Latency", "ms", [0.0, 99.0, 100.0, 312.0, None], 100)
+    assert all(f"{100 * n} to {100 * n + 100} ms: {count}" in bars for n, count in enumerate((2, 1, 0, 1)))
+    assert histogram("Latency", "ms", [5000.0, 90_000.0], 100).count("<rect") <= 41
+
+
+def test_the_servers_own_figures_are_read() -> None:
+    assert mean_milestones_ms(measured().metrics) == {"end_of_speech": 512.0, "first_packet": 850.0}
+    assert mean_milestones_ms("") == {} and prompt_reused_percent("") is None
+
+
+# Conversations --------------------------------------------------------------------------------------------------------
 
 
 NAMES = ("anna", "tom")
@@ -149,6 +297,119 @@ class SameProcess(Server):
     def call(self, offer_sdp: str) -> str:
         answering = self.calls.answer(offer_sdp, self.make_runner)
         return asyncio.run_coroutine_threadsafe(answering, self._loop).result()[1]
+
+
+class FakeCaller:
+    """A caller without a network. Every thing that is said is answered at once, by the name of the first session, until
+    `fails` says otherwise."""
+
+    made: list[FakeCaller] = []
+    fails: Callable[[FakeCaller], str | None] = staticmethod(lambda caller: None)
+    abilities: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.record, self.sounds, self.errors = Record(), sounds(40), []
+        self.said = self.shown = 0
+        self.token: str | None = None
+        self.vanished = self.closed = False
+        self.made.append(self)
+
+    can = property(lambda self: self.abilities)
+    resume_token = property(lambda self: f"token {len(self.made)}" if "resume" in self.abilities else None)
+
+    async def call(self, server: Any, link: Link, seed: int, token: str | None = None) -> None:
+        self.token = token
+        self._fail()
+
+    def begin_turn(self) -> Record:
+        self.record = Record()
+        return self.record
+
+    async def say(self, pcm: np.ndarray) -> float:
+        self.said += 1
+        self._fail()
+        events = [{"type": "response.output_audio_transcript.done", "response_id": "r", "transcript": "Hello, anna."}]
+        self.record.told += [Told(soak.now(), event) for event in events]
+        return soak.now()
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float, words: str) -> None:
+        await asyncio.sleep(0)
+
+    def show(self, picture_url: str) -> None:
+        assert picture_url.startswith("data:image/png;base64,") and len(picture_url) < 45_000
+        self.shown += 1
+
+    def vanish(self) -> None:
+        self.vanished = True
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def _fail(self) -> None:
+        reason = type(self).fails(self)
+        if reason is not None:
+            raise RuntimeError(reason)
+
+
+@pytest.fixture
+def callers(monkeypatch: pytest.MonkeyPatch) -> type[FakeCaller]:
+    class Mine(FakeCaller):
+        made: list[FakeCaller] = []
+
+    monkeypatch.setattr(soak, "Caller", Mine)
+    monkeypatch.setattr(soak, "CALL_AGAIN_S", 0.0)
+    monkeypatch.setattr(random.Random, "uniform", lambda self, low, high: 0.0)
+    return Mine
+
+
+def hold(over: Callable[[Soak], bool]) -> Soak:
+    """One session's conversation with fake callers."""
+
+    async def body() -> Soak:
+        found = Soak(soak.now())
+        repertoire = Repertoire(dict.fromkeys(NAMES, tone(0.1)), tone(0.1), {"question": tone(0.1)})
+        conversation = Conversation(found, 0, NAMES, repertoire, seed=1)
+        async with asyncio.timeout(20):
+            await conversation.hold(None, Link(), 0, lambda: over(found))
+        return found
+
+    return asyncio.run(body())
+
+
+def test_a_session_that_breaks_is_named_and_calls_again(callers: type[FakeCaller]) -> None:
+    breaks = staticmethod(lambda caller: "the line broke" if len(caller.made) == 1 and caller.said == 3 else None)
+    callers.fails = breaks
+    found = hold(lambda found: len(found.turns) > 8)
+    assert found.errors == ["session 0, 0.0 min: RuntimeError: the line broke"] and len(callers.made) == 2
+    assert [turn.kind for turn in found.turns].count("name") == 2 and all(caller.closed for caller in callers.made)
+    assert summary(found)["errors"] == 1
+
+
+def test_a_session_that_cannot_call_gives_up(callers: type[FakeCaller]) -> None:
+    callers.fails = staticmethod(lambda caller: "nobody answers")
+    found = hold(lambda found: False)
+    assert len(callers.made) == soak.MOST_FAILED_CALLS and len(found.errors) == soak.MOST_FAILED_CALLS + 1
+    assert found.errors[-1].endswith("gives up after 5 calls")
+
+
+@pytest.mark.parametrize("sees", [False, True])
+def test_pictures_are_shown_to_a_model_that_sees(callers: type[FakeCaller], sees: bool) -> None:
+    callers.abilities = frozenset({"camera"} if sees else ())
+    found = hold(lambda found: len(found.turns) > 60)
+    pictures = [turn.kind for turn in found.turns].count("picture")
+    assert pictures == callers.made[0].shown and (pictures > 0) == sees and not found.errors
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_session_that_can_be_resumed_is_cut_off_and_comes_back(callers: type[FakeCaller], resumes: bool) -> None:
+    callers.abilities = frozenset({"resume"} if resumes else ())
+    found = hold(lambda found: len(found.turns) > 200)
+    back = [turn.kind for turn in found.turns].count("back")
+    assert len(callers.made) == back + 1 and (back > 0) == resumes and not found.errors
+    first, *others = callers.made
+    assert first.token is None and [caller.token for caller in others] == [f"token {n + 1}" for n in range(back)]
+    assert all(caller.vanished for caller in callers.made[:-1]) and all(caller.closed for caller in callers.made)
+    assert [turn.kind for turn in found.turns].count("name") == 1, "it is still the same session"
 
 
 def cut_off(found: Soak) -> int:

@@ -38,7 +38,8 @@ def test_phrasings_stand_in_one_split_only() -> None:
     for intent in GRAMMAR.values():
         assert not {*intent.phrasings.train} & {*intent.phrasings.held_out}, intent.name
     share = sum(len(i.phrasings.held_out) for i in GRAMMAR.values()) / sum(
-        len(i.phrasings.held_out) + len(i.phrasings.train) for i in GRAMMAR.values())
+        len(i.phrasings.held_out) + len(i.phrasings.train) for i in GRAMMAR.values()
+    )
     assert 0.15 <= share <= 0.25
 
 
@@ -126,9 +127,16 @@ def test_the_seed_decides() -> None:
     assert sentences == list(islice(syllabus.user_sentences("held_out", 3), 20)) and all(sentences)
 
 
-@pytest.mark.parametrize(("told", "asked"), [("my_name_is", "what_is_my_name"), ("my_age_is", "what_is_my_age"),
-                                             ("my_colour_is", "what_is_my_colour"), ("my_pet_is", "what_is_my_pet"),
-                                             ("i_like", "what_do_i_like")])
+@pytest.mark.parametrize(
+    ("told", "asked"),
+    [
+        ("my_name_is", "what_is_my_name"),
+        ("my_age_is", "what_is_my_age"),
+        ("my_colour_is", "what_is_my_colour"),
+        ("my_pet_is", "what_is_my_pet"),
+        ("i_like", "what_do_i_like"),
+    ],
+)
 def test_it_remembers_what_it_was_told(told: str, asked: str) -> None:
     recalled = 0
     for dialogue in DIALOGUES["train"]:
@@ -158,23 +166,29 @@ def test_it_repeats_and_quotes() -> None:
     assert min(seen["repeat"], seen["what_did_i_say"], seen["another_one"]) > 20
 
 
-@pytest.mark.parametrize(("sentence", "name", "reply"), [
-    ("what is seven plus five", "add", "Seven plus five is twelve."),
-    ("what's twenty minus eight", "subtract", "Twenty minus eight is twelve."),
-    ("what day comes after sunday", "day_after", "After Sunday comes Monday."),
-    ("what does a cow say", "sound", "A cow says moo."),
-    ("what are scissors for", "what_for", "Scissors are for cutting paper."),
-    ("what colour is the moon", "what_colour", "The moon is white."),
-    ("is a banana a fruit", "is_it_a", "Yes, a banana is a fruit."),
-    ("is a cat a fruit", "is_it_a", "No, a cat is an animal."),
-    ("what is the opposite of hot", "opposite", "The opposite of hot is cold."),
-    ("is an elephant bigger than a mouse", "is_bigger", "Yes, an elephant is bigger than a mouse."),
-    ("how many legs does a spider have", "legs", "A spider has eight legs."),
-    ("where does an elephant live", "home", "An elephant lives in Africa."),
-    ("count to three", "count_to", "One, two, three."),
-])
+@pytest.mark.parametrize(
+    ("sentence", "name", "reply"),
+    [
+        ("what is seven plus five", "add", "Seven plus five is twelve."),
+        ("what's twenty minus eight", "subtract", "Twenty minus eight is twelve."),
+        ("what day comes after sunday", "day_after", "After Sunday comes Monday."),
+        ("what does a cow say", "sound", "A cow says moo."),
+        ("what are scissors for", "what_for", "Scissors are for cutting paper."),
+        ("what colour is the moon", "what_colour", "The moon is white."),
+        ("is a banana a fruit", "is_it_a", "Yes, a banana is a fruit."),
+        ("is a cat a fruit", "is_it_a", "No, a cat is an animal."),
+        ("what is the opposite of hot", "opposite", "The opposite of hot is cold."),
+        ("is an elephant bigger than a mouse", "is_bigger", "Yes, an elephant is bigger than a mouse."),
+        ("how many legs does a spider have", "legs", "A spider has eight legs."),
+        ("where does an elephant live", "home", "An elephant lives in Africa."),
+        ("count to three", "count_to", "One, two, three."),
+    ],
+)
 def test_facts(sentence: str, name: str, reply: str) -> None:
     intent = GRAMMAR[name]
-    answers = {fill(phrasing, row): intent.answer(State(), row).text
-               for phrasing in (*intent.phrasings.train, *intent.phrasings.held_out) for row in intent.rows}
+    answers = {
+        fill(phrasing, row): intent.answer(State(), row).text
+        for phrasing in (*intent.phrasings.train, *intent.phrasings.held_out)
+        for row in intent.rows
+    }
     assert answers[sentence] == reply

@@ -99,6 +99,20 @@ def test_chunked_prefill_equals_whole(model: Llama, chunk_tokens: int, page_size
     check_cache(engine, model, "a", tokens)
 
 
+def test_what_is_in_the_background_waits_for_the_others(model: Llama) -> None:
+    engine = make(model)
+    for name in ("back", "front"):
+        sequence = engine.open(name)
+        engine.set_prompt(sequence, prompt(9, seed=len(name)))
+        engine.generate(sequence, endless(model), ALL_GREEDY, 5)
+    engine._sequences["back"].background = True
+    order = []
+    while not engine.idle:
+        order += [name for name, _ in engine.step()]
+    assert order == ["front"] * 5 + ["back"] * 5
+    assert engine._sequences["back"].generated == plain_reply(model, prompt(9, seed=4), 5)
+
+
 def test_ragged_sessions_in_one_batch_equal_each_alone(model: Llama) -> None:
     engine = make(model)
     prompts = {str(length): prompt(length, seed=length) for length in (1, 4, 5, 18, 30)}

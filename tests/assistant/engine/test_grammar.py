@@ -4,7 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from assistant.engine.grammar import IMAGE_TOKENS, GrammarState, Segment, image, music, reply, speech, text, transcript
+from assistant.engine.grammar import (
+    IMAGE_TOKENS,
+    GrammarState,
+    Kind,
+    Segment,
+    image,
+    music,
+    reply,
+    speech,
+    text,
+    transcript,
+)
 from assistant.vocabulary import Vocabulary
 
 
@@ -50,6 +61,35 @@ def test_a_text_reply_is_over_at_any_end_and_where_speech_would_begin(vocabulary
     ends = {vocabulary.eos, vocabulary["<eos>"], vocabulary.speech.start}
     assert allowed(state) == pieces(vocabulary) | ends
     assert all(state.advance(end) is None for end in vocabulary.reply_ends)
+
+
+@pytest.mark.parametrize("speak", [True, False])
+def test_a_picture_and_then_music_may_follow_the_words(vocabulary: Vocabulary, speak: bool) -> None:
+    v = vocabulary
+    assert v.image is not None and v.music is not None
+    state = after(reply(v, heard=False, speak=speak, makes=("image", "music"), max_music_frames=1), 5)
+    if speak:
+        assert allowed(state) == pieces(v) | {v.speech.start}
+        state = after(state, v.speech.start, v.speech.tokens[0], v.speech.end)
+        assert allowed(state) == {v["<eos>"], v.image.start, v.music.start}
+    else:
+        ends = {v.eos, v["<eos>"], v.speech.start}
+        assert allowed(state) == pieces(v) | ends | {v.image.start, v.music.start}
+    state = after(state, v.image.start, *[v.image.tokens[1]] * IMAGE_TOKENS)
+    assert state.forced == v.image.end
+    state = after(state, v.image.end)
+    assert allowed(state) == {v["<eos>"], v.music.start}
+    state = after(state, v.music.start, *v.music_tokens([[0], [0], [0], [0]]), v.music.end)
+    assert state.forced == v["<eos>"] and state.advance(v["<eos>"]) is None
+
+
+@pytest.mark.parametrize("kind", ["image", "music"])
+def test_only_what_can_be_made_may_follow(vocabulary: Vocabulary, kind: Kind) -> None:
+    v = vocabulary
+    state = reply(v, heard=False, speak=True, makes=(kind,))
+    state = after(state, 5, v.speech.start, v.speech.tokens[0], v.speech.end)
+    start = v["<soim>" if kind == "image" else "<somu>"]
+    assert allowed(state) == {v["<eos>"], start}
 
 
 def test_a_transcript_alone_ends_at_the_reply_mark(vocabulary: Vocabulary) -> None:
