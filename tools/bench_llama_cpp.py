@@ -119,13 +119,14 @@ def opened(path: Path, vocab_size: int, context_tokens: int, threads: int) -> It
     try:
         yield LlamaCpp(library, context, vocab_size)
     finally:
-        library.llama_free(context)
-        library.llama_model_free(model)
+        with _quiet():
+            library.llama_free(context)
+            library.llama_model_free(model)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what llama.cpp prints to the standard error output while it loads."""
+    """Without what llama.cpp prints to the standard error output."""
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
