@@ -9,9 +9,9 @@ a name; that is no leak.) Where the model sees, it shows pictures; where session
 then and comes back for its own. What is said lies in tools/soak_speech.
 
 The caller hears as a browser does: a jitter buffer, Opus's error correction, and a loudspeaker that begins BUFFER_S
-after the quickest packet of a reply. A frame of 20 ms between the first and the last sound of a reply that was not
-there in time, or only made up, is a gap. A barge-in lasts from the onset of the interrupting speech to the last frame
-with sound; where no sound came after the onset there was nothing to cut off.
+after the first frame of a reply. What it has to make up between a reply's first and last sound is a gap: frames of
+20 ms that were lost for good, and the time that it waits for one that comes too late. A barge-in lasts from the onset
+of the interrupting speech to the last frame with sound; where no sound came after the onset nothing was cut off.
 
 What goes wrong in a session is counted and named, and it calls again. Memory and open files are those of the server and
 of all processes that it started, compared behind the warm-up. Any `--limit NAME=VALUE` that a figure of the summary
@@ -27,6 +27,7 @@ import contextlib
 import functools
 import io
 import json
+import math
 import os
 import random
 import re
@@ -287,14 +288,18 @@ class Turn:
 
 
 def gaps(sounds: Sequence[Sound]) -> tuple[int, int]:
-    """(frames between the first and the last sound of a reply, how many of them were not there in time)."""
+    """(frames that a loudspeaker plays from a reply's first sound to its last, how many of them it has to make up).
+
+    It begins BUFFER_S after the first one is there. When it has nothing to play it waits, and goes on that much later.
+    """
     loud = [index for index, sound in enumerate(sounds) if sound.loud]
     if not loud:
         return 0, 0
     reply = sounds[loud[0] : loud[-1] + 1]
     transit = [sound.at - sound.number * FRAME_S for sound in reply]
-    in_time = min(transit) + BUFFER_S
-    return len(reply), sum(not sound.real or at > in_time for sound, at in zip(reply, transit, strict=True))
+    waited_s = max(0.0, max(transit) - transit[0] - BUFFER_S)
+    waited = math.ceil(round(waited_s / FRAME_S, 3))
+    return len(reply) + waited, sum(not sound.real for sound in reply) + waited
 
 
 def onset_and_last(pcm: np.ndarray) -> tuple[float, float]:

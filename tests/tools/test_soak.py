@@ -62,7 +62,9 @@ def sounds(count: int = 10, **changes: dict[int, object]) -> list[Sound]:
         (sounds(real={4: False}), 6, 1),
         (sounds(real={0: False, 9: False}), 6, 0),  # before and behind the reply
         (sounds(at={5: 1.1 + 0.07}), 6, 0),
-        (sounds(at={5: 1.1 + 0.09}), 6, 1),
+        (sounds(at={5: 1.1 + 0.09}), 7, 1),
+        (sounds(at={n: 1 + 0.02 * n + 1.0 for n in range(5, 10)}), 6 + 46, 46),  # a second late, but once
+        (sounds(at={n: 1 + 0.02 * n + (1.0 if n < 7 else 0.0) for n in range(5, 10)}), 6 + 46, 46),
         (sounds(loud=dict.fromkeys(range(10), False)), 0, 0),
         ([], 0, 0),
     ],
