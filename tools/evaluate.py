@@ -11,8 +11,8 @@ The report: {"rows": [{"id", "turns": [{"heard", "heard_wer", "reply", "outputs"
 ...}]}], "summary": {"word_error_rate", "expected_words", "expected_outputs", ...}}, figures null where nothing was
 expected. The replies' sounds lie beside the report, in a folder named after it.
 
-With --feedback the model also listens to its own replies; what it hears then, against the reply's text, is
-`own_speech_wer`.
+With --feedback the model also listens to its own replies, as a quiet room's microphone and the server's detector would
+hand them to it; what it hears then, against the reply's text, is `own_speech_wer`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,9 @@ from streaming.types import (
     TranscriptDone,
     Turn,
 )
+
+BEFORE_S, AFTER_S, ROOM = 0.3, 0.2, 0.0005
+"""The server hands on so much of what came before speech and after it; a room is never quieter than that."""
 
 
 class EvaluationError(Exception):
@@ -321,11 +324,18 @@ def converse(row: Row, manner: Manner) -> Asking:
             answer.file = str(path.resolve())
         if manner.feedback and answer.pcm.size:
             outputs = []
-            own = (Turn("user", speech=answer.pcm),)
+            own = (Turn("user", speech=in_a_room(answer.pcm)),)
             yield Request(f"{name}-own", f"{name}-own", own, transcript_only=True), outputs
             answer.own_speech = next((out.text for out in outputs if isinstance(out, TranscriptDone)), "")
         answer.judge(said, manner.feedback)
     return answers
+
+
+def in_a_room(pcm: np.ndarray) -> np.ndarray:
+    """[samples] at SPEECH_RATE as a turn of a microphone's: with what is heard before and after it."""
+    whole = np.pad(pcm, (round(BEFORE_S * SPEECH_RATE), round(AFTER_S * SPEECH_RATE)))
+    noise = np.random.default_rng(0).standard_normal(len(whole))
+    return (whole + ROOM * noise).astype(np.float32)
 
 
 def gather(answer: Answered, outputs: list[Output]) -> Finished | None:

@@ -24,6 +24,7 @@ from tools.evaluate import (
     EvaluationError,
     Manner,
     evaluate,
+    in_a_room,
     main,
     read_manifest,
     read_speech,
@@ -250,3 +251,11 @@ def test_the_command_runs_a_model_set(
     assert "own speech wrong" in capsys.readouterr().out
     assert main([*arguments, "--voice", "nobody"]) == 2
     assert "there are ann, bob" in capsys.readouterr().err
+
+
+def test_own_speech_is_heard_with_the_room_around_it() -> None:
+    pcm = np.full(1600, 0.5, np.float32)
+    heard = in_a_room(pcm)
+    assert len(heard) == 1600 + 4800 + 3200 and heard.dtype == np.float32
+    assert 0 < np.abs(heard[:4800]).max() < 0.005 and 0 < np.abs(heard[-3200:]).max() < 0.005
+    assert np.abs(heard[4800:-3200] - pcm).max() < 0.005
