@@ -83,9 +83,11 @@ _GO_ON = frozenset(
 _MAY_GO_ON = frozenset(
     "to in on at by for from with about into onto between under over near is are was were be do does did have has had"
     " can could will would shall should may might must i he she we they his this these some any no so then like well"
-    " what which who whose when where why how please okay ok nano hello hi hey".split()
+    " what which who whose when where why how okay ok nano hello hi hey".split()
 )
 """Behind these it may, or the question follows a greeting. Two words that begin so are hardly a whole question."""
+_OPENINGS = ("do you know", "do you think", "would you say", "tell me", "can you", "could you", "i think", "i want")
+"""So do these: a question is about to be asked."""
 
 
 def ending_of(transcript: str) -> Ending:
@@ -98,6 +100,7 @@ def ending_of(transcript: str) -> Ending:
     if last in _GO_ON or text.endswith((",", ";", ":", "-", "\u2013", "\u2014", "\u2026", "...")):
         return Ending.UNFINISHED
     short = len(words) <= 2 and words[0] in _MAY_GO_ON
-    if text.endswith(("?", "!")) or not (short or last in _MAY_GO_ON):
+    opens = " ".join(words).endswith(_OPENINGS)
+    if text.endswith(("?", "!")) or not (short or opens or last in _MAY_GO_ON):
         return Ending.FINISHED
     return Ending.UNFINISHED if short and len(words) == 2 and last in _MAY_GO_ON else Ending.UNSURE

@@ -26,6 +26,8 @@ def semantic(eagerness: str = "auto") -> TurnDetection:
         ("What is?", Ending.FINISHED),
         ("can you", Ending.UNSURE),
         ("nano", Ending.UNSURE),
+        ("nano do you know", Ending.UNSURE),
+        ("tell me a riddle please", Ending.FINISHED),
         ("stop", Ending.FINISHED),
         ("", Ending.UNSURE),
         ("...", Ending.UNSURE),
