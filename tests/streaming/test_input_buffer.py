@@ -144,3 +144,18 @@ def certain_of(probability: float) -> Loudness:
             return probability
 
     return Certain()
+
+
+def test_a_scout_keeps_its_memory_while_it_listens_and_begins_anew_after_a_gap():
+    class Scout(Loudness):
+        resets = 0
+
+        def reset(self) -> None:
+            self.resets += 1
+
+    scout = Scout()
+    buffer = InputBuffer(Loudness(), scout)
+    for settings in [DOUBTFUL] * 5 + [SETTINGS] * 5 + [DOUBTFUL] * 5:
+        buffer.append(sound(0))
+        buffer.next_event(settings, 100, max_windows=4)
+    assert scout.resets == 2
