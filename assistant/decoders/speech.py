@@ -6,7 +6,8 @@ chunks end depends on the number of tokens alone, so that a reply sounds the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,14 +83,32 @@ class SpeechDecoder:
         decoder = DecoderStream(self.tokenizer.decoder)
         return SpeechStream(prompt, decoder, self.first_chunk_frames, prompt[:0])
 
-    @torch.inference_mode()
     def speak(self, stream: SpeechStream) -> np.ndarray:
         """The next chunk of a stream that is due, [samples] float32.
 
         Samples come `decoder.lookahead` frames late until the last chunk brings the rest: joined, `hop_length` a frame.
         """
-        assert stream.due, "no chunk is due"
-        codes = self._acoustic(stream)
+        return self.speak_together([stream])[0]
+
+    @torch.inference_mode()
+    def speak_together(self, streams: Sequence[SpeechStream]) -> list[np.ndarray]:
+        """The next chunk of each of several streams that are due, the same as each alone.
+
+        SoundStorm computes streams together whose chunk, and what it sees before it, are of one length, as at the start
+        of replies in voices of one length: on a CPU four take two thirds of the time.
+        """
+        assert all(stream.due for stream in streams), "no chunk is due"
+        alike: dict[tuple[int, int], list[SpeechStream]] = defaultdict(list)
+        for stream in streams:
+            alike[len(self._heard_before(stream)), len(self._chunk(stream))].append(stream)
+        sounds = {}
+        for group in alike.values():
+            for stream, codes in zip(group, self._acoustic(group), strict=True):
+                sounds[id(stream)] = self._sound(stream, codes)
+        return [sounds[id(stream)] for stream in streams]
+
+    def _sound(self, stream: SpeechStream, codes: Tensor) -> np.ndarray:
+        """Settle what is not foresight of codes [frames, n_q]; its samples."""
         last = stream.ended and len(codes) == len(stream.pending)
         settled = codes if last else codes[: stream.chunk_frames]
         del stream.pending[: len(settled)]
@@ -99,14 +118,21 @@ class SpeechDecoder:
         wav, stream.decoder = stream.decoder.step(latent, last)
         return wav.flatten().float().cpu().numpy()
 
-    def _acoustic(self, stream: SpeechStream) -> Tensor:
-        """All code levels of the next chunk and what is known behind it, [frames, n_q]."""
-        chunk = stream.pending[: stream.chunk_frames + FORESIGHT_FRAMES]
-        semantic = torch.tensor([chunk], device=self.device)
-        prompt = torch.cat((stream.prompt, stream.spoken[-CONTEXT_FRAMES:])).unsqueeze(0)
+    def _chunk(self, stream: SpeechStream) -> list[int]:
+        """The semantic codes of the next chunk and of what is known behind it."""
+        return stream.pending[: stream.chunk_frames + FORESIGHT_FRAMES]
+
+    def _heard_before(self, stream: SpeechStream) -> Tensor:
+        """What SoundStorm goes on from, [frames, n_q]: the voice and the end of what was spoken."""
+        return torch.cat((stream.prompt, stream.spoken[-CONTEXT_FRAMES:]))
+
+    def _acoustic(self, streams: Sequence[SpeechStream]) -> Tensor:
+        """All code levels of chunks of one length, [B, frames, n_q]. Every stream meets the same noise."""
+        semantic = torch.tensor([self._chunk(stream) for stream in streams], device=self.device)
+        prompts = torch.stack([self._heard_before(stream) for stream in streams])
         generator = torch.Generator().manual_seed(NOISE_SEED)
 
         def noise(shape: torch.Size) -> Tensor:
-            return -torch.empty(shape).exponential_(generator=generator).log()
+            return -torch.empty(shape[1:]).exponential_(generator=generator).log().expand(shape)
 
-        return self.soundstorm.generate(semantic, prompt, self.steps, noise=noise)[0]
+        return self.soundstorm.generate(semantic, prompts, self.steps, noise=noise)

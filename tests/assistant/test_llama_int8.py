@@ -77,6 +77,7 @@ def test_rounding_is_to_the_nearest_of_127_steps_in_each_block() -> None:
     restored = ((rounded.astype(np.float32) - 128) * scales[..., None]).reshape(5, -1)
     assert rounded.shape == (5, 2, BLOCK) and scales.shape == (5, 2)
     assert (np.abs(restored[:, : BLOCK + 8] - weight) <= np.repeat(scales, BLOCK, 1)[:, : BLOCK + 8] * 0.501).all()
+    assert (scales[[0, 1, 3, 4], 0] * 10 < scales[[0, 1, 3, 4], 1]).all()
     assert not restored[:, BLOCK + 8 :].any() and not restored[2].any()
 
 

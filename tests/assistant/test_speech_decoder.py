@@ -112,3 +112,29 @@ def test_no_codes_make_no_sound(decoder: SpeechDecoder) -> None:
     assert not stream.due and not stream.finished
     stream.end()
     assert not stream.due and stream.finished
+
+
+def test_streams_spoken_together_sound_as_each_alone(decoder: SpeechDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two voices and different lengths, so that some share their shapes and some do not."""
+    lengths, voices = (60, 60, 60, 9, 75), ("low", "low", "high", "low", "low")
+    codes = [[(code + 3 * place) % CODES for code in semantic(length)] for place, length in enumerate(lengths)]
+    expected = [spoken(decoder, row, 1, voice)[1] for row, voice in zip(codes, voices, strict=True)]
+    batches = []
+    generate = decoder.soundstorm.generate
+
+    def counted(semantic: torch.Tensor, *rest: object, **named: object) -> torch.Tensor:
+        batches.append(len(semantic))
+        return generate(semantic, *rest, **named)
+
+    monkeypatch.setattr(decoder.soundstorm, "generate", counted)
+    streams = [decoder.open(voice) for voice in voices]
+    sounds: list[list[np.ndarray]] = [[] for _ in streams]
+    for stream, row in zip(streams, codes, strict=True):
+        stream.feed(row)
+        stream.end()
+    while due := [place for place, stream in enumerate(streams) if stream.due]:
+        for place, sound in zip(due, decoder.speak_together([streams[place] for place in due]), strict=True):
+            sounds[place].append(sound)
+    for pieces, whole in zip(sounds, expected, strict=True):
+        np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-5)
+    assert max(batches) == 3 and min(batches) == 1

@@ -36,6 +36,7 @@ def run_step(model: Llama, lengths: list[int], size: int) -> tuple[Tensor, Tenso
         page_size=PAGE,
         dtype=torch.float32,
     )
+    cache._store.zero_()  # as on a GPU
     attention = CudaPagedAttention(cache.keys, cache.values, PAGE, kernels=[plain])
     graphs = DecodeGraphs(model, attention, model.rotary(torch.arange(CONTEXT)), PAGE)
     tokens, spans, expected = [], [], []

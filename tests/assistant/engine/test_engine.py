@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assistant.engine import engine as engine_module
-from assistant.engine.engine import ContextTooLong, Engine, EngineConfig
+from assistant.engine.engine import LEAST_SHARED, ContextTooLong, Engine, EngineConfig
 from assistant.engine.grammar import GrammarState, Segment, image, mark, music, reply, transcript
 from assistant.engine.kv_cache import OutOfPages
 from assistant.engine.sampling import GREEDY, Sampling
@@ -253,13 +253,18 @@ def test_a_new_session_takes_the_systems_line_from_another(model: Llama, copies:
     check_cache(engine, model, "second", longer + [6])
 
 
-def test_a_short_common_start_is_computed_again_and_a_full_pool_is_no_fault(model: Llama) -> None:
+def test_a_short_common_start_is_computed_again(model: Llama) -> None:
+    engine = make(model)
+    engine.set_prompt(engine.open("first"), prompt(30))
+    run(engine)
+    assert engine.set_prompt(engine.open("short"), prompt(LEAST_SHARED - 1) + [61]) == 0
+    assert engine.set_prompt(engine.open("long"), prompt(LEAST_SHARED) + [61]) == LEAST_SHARED
+
+
+def test_a_start_that_cannot_be_copied_is_computed_again(model: Llama) -> None:
     engine = make(model, pages=8)
     engine.set_prompt(engine.open("first"), prompt(20))
     run(engine)
-    short = engine.open("short")
-    assert engine.set_prompt(short, prompt(15) + [prompt(16)[15] ^ 1]) == 0
-    engine.close(short)
     assert engine.set_prompt(engine.open("second"), prompt(20) + [7]) == 0  # five pages are taken, three are left
     run(engine)
     check_cache(engine, model, "second", prompt(20) + [7])
