@@ -233,6 +233,8 @@ def test_old_pictures_are_forgotten_before_words_are(artist: House) -> None:
     pictures = [index for index, turn in enumerate(kept) if turn.tokens]
     assert 1 < len(pictures) <= 256 // len(picture)
     assert pictures[-1] == len(kept) - 2, "what is shown now stays"
+    album = [*turns, *[Turn("user", tokens=picture)] * 20, Turn("user", "these?")]
+    assert artist.responder.media.without_old(album, 256)[-21:] == album[-21:], "however much it is"
     assert [turn.text for turn in kept if turn.text] == [
         turn.text for turn in [*turns, Turn("user", "this?")] if turn.text
     ]
