@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assistant.checkpoints import CheckpointError
 from assistant.conversation import Dialogue
 from assistant.decoders.music import MusicDecoder
 from assistant.media import Lazy
@@ -151,6 +152,14 @@ def test_a_model_that_cannot_be_loaded_says_so_every_time() -> None:
         with pytest.raises(ValueError, match="torn"):
             broken.get()
     assert broken.ready()
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    def fail() -> int:
+        raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
+
+    with pytest.raises(CheckpointError, match="pip install diffusers"):
+        Lazy(fail).get()
 
 
 # ---- shown
