@@ -70,6 +70,8 @@ class Lazy(Generic[Model]):
     def _run(self) -> None:
         try:
             self._loaded.append(self._load())
+        except ImportError as fault:
+            self._fault = CheckpointError(f"this needs the package {fault.name}: pip install {fault.name}")
         except Exception as fault:
             self._fault = fault
 

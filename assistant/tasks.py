@@ -234,7 +234,7 @@ class Tasks:
                 for name, token in engine.step():
                     if works.take(name, token):
                         continue
-                    begun = words.kind_begun(token) if sequence.finished is None else None  # it may end a text
+                    begun = words.kind_begun(token)
                     if begun == "speech" and speech is None:
                         speech = mouth.open(voice or responder.voices[0])
                     elif begun is not None:

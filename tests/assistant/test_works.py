@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assistant.checkpoints import CheckpointError
 from assistant.conversation import Dialogue
 from assistant.decoders.music import MusicDecoder
 from assistant.media import Lazy
@@ -153,6 +154,14 @@ def test_a_model_that_cannot_be_loaded_says_so_every_time() -> None:
     assert broken.ready()
 
 
+def test_a_package_that_is_missing_is_named() -> None:
+    def fail() -> int:
+        raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
+
+    with pytest.raises(CheckpointError, match="pip install diffusers"):
+        Lazy(fail).get()
+
+
 # ---- shown
 
 
@@ -233,6 +242,8 @@ def test_old_pictures_are_forgotten_before_words_are(artist: House) -> None:
     pictures = [index for index, turn in enumerate(kept) if turn.tokens]
     assert 1 < len(pictures) <= 256 // len(picture)
     assert pictures[-1] == len(kept) - 2, "what is shown now stays"
+    album = [*turns, *[Turn("user", tokens=picture)] * 20, Turn("user", "these?")]
+    assert artist.responder.media.without_old(album, 256)[-21:] == album[-21:], "however much it is"
     assert [turn.text for turn in kept if turn.text] == [
         turn.text for turn in [*turns, Turn("user", "this?")] if turn.text
     ]
