@@ -389,8 +389,12 @@ def test_a_session_that_breaks_is_named_and_calls_again(callers: type[FakeCaller
 
 
 def test_a_session_that_cannot_call_gives_up(callers: type[FakeCaller]) -> None:
+    def while_another_goes_on(found: Soak) -> bool:
+        found.turns.append(Turn(1, 0.0, "question"))
+        return False
+
     callers.fails = staticmethod(lambda caller: "nobody answers")
-    found = hold(lambda found: False)
+    found = hold(while_another_goes_on)
     assert len(callers.made) == soak.MOST_FAILED_CALLS and len(found.errors) == soak.MOST_FAILED_CALLS + 1
     assert found.errors[-1].endswith("gives up after 5 calls")
 
