@@ -446,12 +446,12 @@ class Conversation:
         """Until it is over. What goes wrong is put down, and the session calls again, unless calls alone go wrong."""
         failed = 0
         while not over() and failed < MOST_FAILED_CALLS:
-            turns_before = len(self._soak.turns)
+            turns_before = self._turns
             try:
                 await self._hold_call(server, link, seed, over)
             except Exception as reason:
                 self._soak.went_wrong(self._number, reason)
-                failed = 1 if len(self._soak.turns) > turns_before else failed + 1
+                failed = 1 if self._turns > turns_before else failed + 1
                 await asyncio.sleep(CALL_AGAIN_S)
         if failed == MOST_FAILED_CALLS:
             self._soak.went_wrong(self._number, LatencyError(f"gives up after {failed} calls"))
@@ -499,6 +499,10 @@ class Conversation:
     async def _hang_up(self) -> None:
         self._soak.errors += [f"session {self._number}: {words}" for words in self._caller.errors]
         await self._caller.close()
+
+    @property
+    def _turns(self) -> int:
+        return sum(turn.session == self._number for turn in self._soak.turns)
 
     def _question(self) -> np.ndarray:
         return self._chance.choice(list(self._repertoire.questions.values()))

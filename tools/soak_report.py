@@ -173,8 +173,9 @@ def histogram(title: str, unit: str, values: Sequence[float | None], width: floa
     p50, p95 = np.percentile(known, (50, 95))
     for number, (name, level) in enumerate((("p50", p50), ("p95", p95))):
         at, under = x(level), HEAD + 10 + 14 * number
+        beside = f'x="{at - 4:.1f}" text-anchor="end"' if at > 0.8 * WIDTH else f'x="{at + 4:.1f}"'
         drawn += f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{HEAD}" y2="{HEIGHT - FOOT}"/>'
-        drawn += f'<text class="over" x="{at + 4:.1f}" y="{under}">{name} {level:.0f}</text>'
+        drawn += f'<text class="over" {beside} y="{under}">{name} {level:.0f}</text>'
     return _figure(title, f"{unit}, {len(known)} measured", _svg(title, drawn))
 
 

@@ -100,6 +100,7 @@ def samples_of(values: list[float], every_s: float) -> list[Sample]:
         ([9.0] * 10 + [1.0] * 90, 60, 0.0),  # a tenth of a long time is warming up
         ([9.0] * 10 + [1.0] * 90, 5, 0.0),  # as is the first minute
         ([9.0] * 16 + [1.0] * 24, 5, -88.89),  # but not much more
+        ([9.0] * 10 + [5.0] * 2 + [1.0] * 8, 5, -80.0),  # never more than half
         ([1.0] * 50 + [1.5] * 50, 60, 50.0),
         ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 7.0, 1.0, 1.0, 1.0] * 10, 60, 0.0),  # what is there for a moment is no growth
     ],
@@ -388,8 +389,12 @@ def test_a_session_that_breaks_is_named_and_calls_again(callers: type[FakeCaller
 
 
 def test_a_session_that_cannot_call_gives_up(callers: type[FakeCaller]) -> None:
+    def while_another_goes_on(found: Soak) -> bool:
+        found.turns.append(Turn(1, 0.0, "question"))
+        return False
+
     callers.fails = staticmethod(lambda caller: "nobody answers")
-    found = hold(lambda found: False)
+    found = hold(while_another_goes_on)
     assert len(callers.made) == soak.MOST_FAILED_CALLS and len(found.errors) == soak.MOST_FAILED_CALLS + 1
     assert found.errors[-1].endswith("gives up after 5 calls")
 
