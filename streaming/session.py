@@ -423,7 +423,7 @@ class Session:
             case FirstSpeechToken():
                 self._passed(running, milestones.FIRST_SPEECH_TOKEN, came_ms)
             case SpeechDelta(pcm=pcm):
-                self._reply_speech(running, pcm, now_ms)
+                self._reply_speech(running, pcm, came_ms, now_ms)
             case Finished():
                 self._finished(running, output)
             case Failed():
@@ -997,11 +997,11 @@ class Session:
         self._passed(running, milestones.FIRST_TOKEN, came_ms)
         self._send(*running.reply.text(text))
 
-    def _reply_speech(self, running: _Running, pcm: np.ndarray, now_ms: float) -> None:
+    def _reply_speech(self, running: _Running, pcm: np.ndarray, came_ms: float, now_ms: float) -> None:
         reply = running.reply
         if reply is None or reply.ended:
             return
-        self._passed(running, milestones.FIRST_AUDIO, now_ms)
+        self._passed(running, milestones.FIRST_AUDIO, came_ms)
         self._has_spoken = True
         self._send(*reply.speech(pcm))
         self._loudspeaker.play(pcm, now_ms)
