@@ -379,7 +379,7 @@ class AnyGPTResponder:
                     self._take(response, token)
 
     def _speak(self) -> None:
-        """One chunk for whoever's sound would run dry first."""
+        """One chunk for whoever's sound would run dry first, and for those whose next chunk is like that one."""
         due = [(response, response.speech) for response in self._running.values() if response.speech is not None]
         due = [(response, stream) for response, stream in due if stream.due]
         if not due:
@@ -388,8 +388,11 @@ class AnyGPTResponder:
         ahead_s = response.runs_dry_at - self._clock()
         if ahead_s > COMFORTABLY_AHEAD_S and any(r.sounds_since is None for r in self._running.values()):
             return
-        with self._work_of(response):
-            pcm = self.mouth.speak(stream)
+        group = [(one, other) for one, other in due if self.mouth.alike(stream, other)]
+        sounds: list[np.ndarray] = []
+        with self._work_of(response):  # if it is at fault, the others are due again in the next step
+            sounds = self.mouth.speak_together([stream for _, stream in group])
+        for (response, _), pcm in zip(group, sounds, strict=False):
             if len(pcm):
                 self._passed(response, "first_chunk")
                 if response.sounds_since is None:

@@ -90,6 +90,10 @@ class SpeechDecoder:
         """
         return self.speak_together([stream])[0]
 
+    def alike(self, one: SpeechStream, other: SpeechStream) -> bool:
+        """Whether the next chunks of two streams cost less together."""
+        return self._shape(one) == self._shape(other)
+
     @torch.inference_mode()
     def speak_together(self, streams: Sequence[SpeechStream]) -> list[np.ndarray]:
         """The next chunk of each of several streams that are due, the same as each alone.
@@ -100,7 +104,7 @@ class SpeechDecoder:
         assert all(stream.due for stream in streams), "no chunk is due"
         alike: dict[tuple[int, int], list[SpeechStream]] = defaultdict(list)
         for stream in streams:
-            alike[len(self._heard_before(stream)), len(self._chunk(stream))].append(stream)
+            alike[self._shape(stream)].append(stream)
         sounds = {}
         for group in alike.values():
             for stream, codes in zip(group, self._acoustic(group), strict=True):
@@ -117,6 +121,9 @@ class SpeechDecoder:
         latent = self.tokenizer.quantizer.decode(settled.T.unsqueeze(1))
         wav, stream.decoder = stream.decoder.step(latent, last)
         return wav.flatten().float().cpu().numpy()
+
+    def _shape(self, stream: SpeechStream) -> tuple[int, int]:
+        return len(self._heard_before(stream)), len(self._chunk(stream))
 
     def _chunk(self, stream: SpeechStream) -> list[int]:
         """The semantic codes of the next chunk and of what is known behind it."""

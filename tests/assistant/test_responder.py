@@ -574,8 +574,21 @@ def test_closing_a_session_cancels_its_responses(script: House) -> None:
     assert script.responder.idle and "s" not in script.responder._sequences
 
 
-def test_sound_goes_first_to_whoever_would_run_dry_first(babble: House) -> None:
+def test_chunks_that_are_alike_are_made_together(babble: House) -> None:
+    responder = babble.responder
+    for name in ("a", "b"):
+        responder.submit(Request(name, name, (Turn("user", "hello"),)))
+    while len(responder._running) < 2 or not all(r.speech and r.speech.due for r in responder._running.values()):
+        responder._outputs = []
+        responder._start_next()
+        responder._decode()
+    responder._speak()
+    assert {output.response_id for output in responder._outputs if isinstance(output, SpeechDelta)} == {"a", "b"}
+
+
+def test_sound_goes_first_to_whoever_would_run_dry_first(babble: House, monkeypatch: pytest.MonkeyPatch) -> None:
     responder, clock = babble.responder, babble.clock
+    monkeypatch.setattr(responder.mouth, "alike", lambda one, other: one is other)
     turns = (Turn("user", "hello"),)
     for name in ("a", "b", "c"):
         responder.submit(Request(name, name, turns))
