@@ -427,7 +427,7 @@ def cut_off(found: Soak) -> int:
 def test_two_sessions_over_a_lossy_link(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soak, "ASKS_NAME", 0.0)
     monkeypatch.setattr(soak, "INTERRUPTS", 1.0)
-    said = np.concatenate([silence(0.1), tone(0.5), silence(0.1)])
+    said = np.concatenate([silence(0.1), tone(1.0), silence(0.1)])  # more than somebody says who only agrees
     repertoire = Repertoire({name: said for name in NAMES}, said, {"question": said})
 
     async def body() -> Soak:
