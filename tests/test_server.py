@@ -66,7 +66,14 @@ def test_weights_with_a_flipped_bit(capsys, tmp_path):
 )
 def test_a_server_that_is_ended_while_it_starts_leaves_no_process_behind(number, status):
     command = [sys.executable, "-m", "tests.never_ready", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs do not hear it
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         said = process.stdout.readline()
         assert said.startswith("loading in ")
