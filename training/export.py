@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assistant.checkpoints import MANIFEST, MODEL_SET, load_soundstorm, load_speech_tokenizer, load_voices
@@ -115,14 +115,25 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
     parser.add_argument("--decoder", type=Path, default=Path("runs/voice_decoder") / voice_decoder.CHECKPOINT)
     parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
+    parser.add_argument("--decoder-only", action="store_true", help="all but the decoder of speech stays as it is there")
     parser.add_argument("--manifest-only", action="store_true", help="only list what is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
     folder: Path = options.models
     folder.mkdir(parents=True, exist_ok=True)
-    if not options.manifest_only:
+    if options.decoder_only:
+        export_decoder(options.decoder, folder / "speech_tokenizer.safetensors")
+    elif not options.manifest_only:
         export_speech(options)
     write_manifest(folder)
+
+
+def export_decoder(checkpoint: Path, target: Path) -> None:
+    """Put a decoder that was trained from the weights in `target` in the place of theirs."""
+    decoder = torch.load(checkpoint, map_location="cpu", weights_only=True)["average"]
+    state = load_file(target)
+    state |= {f"decoder.{name}": value.half().contiguous() for name, value in decoder.items()}
+    save_file(state, target)
 
 
 def export_speech(options: argparse.Namespace) -> None:

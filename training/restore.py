@@ -2,7 +2,7 @@
 
 Checkpoints that are there already stay. What only training has (optimizers, the phoneme classifier and the mel
 predictor beside the tokenizer) begins anew; without it nothing of `training.soundstorm`'s check but its levels counts,
-and `training.export` must be told to keep the voices.
+and `training.export` writes the decoder alone (`--decoder-only`).
 """
 
 from __future__ import annotations
