@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
     parser.add_argument("--decoder", type=Path, default=Path("runs/voice_decoder") / voice_decoder.CHECKPOINT)
     parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
-    parser.add_argument("--decoder-only", action="store_true", help="all but the decoder of speech stays as it is there")
+    parser.add_argument("--decoder-only", action="store_true", help="all but the decoder of speech stays as it is")
     parser.add_argument("--manifest-only", action="store_true", help="only list what is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
