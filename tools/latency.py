@@ -234,11 +234,10 @@ async def running_server(config: Path) -> AsyncIterator[Server]:
 
 
 def descendants(process_id: int) -> list[int]:
-    children = [
-        int(child)
-        for task in Path(f"/proc/{process_id}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
+    children: list[int] = []
+    for task in Path(f"/proc/{process_id}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            children += map(int, (task / "children").read_text().split())
     return children + [deeper for child in children for deeper in descendants(child)]
 
 
