@@ -167,7 +167,7 @@ class Turns:
     silence_duration_ms: Annotated[int, Between(32, 10_000)] = 500  # server_vad: such a silence ends the turn
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"  # semantic_vad: how soon what sounds finished is
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
-    interruption_ms: Annotated[int, Between(0, 5000)] = 736  # of speech while a reply is heard; less only pauses it
+    interruption_ms: Annotated[int, Between(0, 5000)] = 608  # of speech while a reply is heard; less only pauses it
     unpaused_interruption_ms: Annotated[int, Between(0, 5000)] = 256  # the same, where the client cannot pause it
 
 

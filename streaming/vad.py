@@ -51,7 +51,7 @@ class Interruption:
     the first suspicion, waiting until it is sure costs nobody anything.
     """
 
-    speech_ms: int = 736
+    speech_ms: int = 608
     unpaused_speech_ms: int = 256  # where the sound goes on while we wait, at a client that cannot pause it
     quiet_ms: int = 256  # then what was less than speech is over
     insistence_ms: int = 1000
