@@ -168,6 +168,7 @@ class Turns:
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"  # semantic_vad: how soon what sounds finished is
     min_speech_ms: Annotated[int, Between(0, 5000)] = 64
     interruption_ms: Annotated[int, Between(0, 5000)] = 608  # of speech while a reply is heard; less only pauses it
+    echo_guard: bool = False  # for peers without echo cancellation; browsers have it
     unpaused_interruption_ms: Annotated[int, Between(0, 5000)] = 256  # the same, where the client cannot pause it
 
 

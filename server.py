@@ -96,7 +96,9 @@ async def _serve(
     model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
     studio = Studio(limits, configuration.attachments.picture_format)
-    interruption = Interruption(turns.interruption_ms, turns.unpaused_interruption_ms)
+    interruption = Interruption(
+        turns.interruption_ms, turns.unpaused_interruption_ms, guards_echo=turns.echo_guard
+    )
     house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio, interruption)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)

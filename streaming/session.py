@@ -200,8 +200,9 @@ class Session:
 
         self._decoder = Decoder(settings.input_format)
         self._loudspeaker = Loudspeaker()
-        probability = EchoGuard(probability, self._loudspeaker, self._listened_ms)
-        scout = None if scout is None else EchoGuard(scout, self._loudspeaker, self._listened_ms)
+        if self._interruption.guards_echo:
+            probability = EchoGuard(probability, self._loudspeaker, self._listened_ms)
+            scout = None if scout is None else EchoGuard(scout, self._loudspeaker, self._listened_ms)
         self._input = InputBuffer(probability, scout)
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""

@@ -55,6 +55,7 @@ class Interruption:
     unpaused_speech_ms: int = 256  # where the sound goes on while we wait, at a client that cannot pause it
     quiet_ms: int = 256  # then what was less than speech is over
     insistence_ms: int = 1000
+    guards_echo: bool = False  # the peer has no echo cancellation: what is no louder than the reply's echo is no speech
 
     def settings(self, base: VadSettings, pauses: bool) -> VadSettings:
         """The detector's settings while a reply can be heard."""
