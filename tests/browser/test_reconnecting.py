@@ -21,7 +21,19 @@ pytestmark = [
     pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium here (Debian: apt-get install chromium)"),
 ]
 
-RECONNECTING = "document.getElementById('status').textContent === 'Connection lost. Reconnecting…'"
+RECONNECTING = "statuses.includes('Connection lost. Reconnecting…')"
+"""Now or a moment ago: it may last for some milliseconds only."""
+
+
+def open_page(page: Chromium, url: str) -> None:
+    """And note all that the page says of its state."""
+    page.open(url)
+    page.evaluate("""{
+        const status = document.getElementById('status');
+        window.statuses = [];
+        const note = () => statuses.push(status.textContent);
+        new MutationObserver(note).observe(status, { childList: true, subtree: true });
+    }""")
 
 
 def state(page: Chromium) -> str:
@@ -35,7 +47,7 @@ def sessions(requests: list[Request]) -> int:
 @pytest.mark.parametrize("transport", ["websocket", "webrtc"])
 def test_the_page_goes_on_with_the_same_conversation(transport: str, tmp_path: Path) -> None:
     with breakable() as server, Chromium(tmp_path / "profile") as page:
-        page.open(f"{server.served.url}/?transport={transport}")
+        open_page(page, f"{server.served.url}/?transport={transport}")
         write(page, "my name is Lisa")
         wait_for_turn(page, "assistant", "I am fine")
         page.wait_for("tertulia.stats().state === 'listening'")
@@ -55,7 +67,7 @@ def test_the_page_goes_on_with_the_same_conversation(transport: str, tmp_path: P
 
 def test_what_is_typed_meanwhile_is_said_afterwards(tmp_path: Path) -> None:
     with breakable() as server, Chromium(tmp_path / "profile") as page:
-        page.open(f"{server.served.url}/?transport=websocket")
+        open_page(page, f"{server.served.url}/?transport=websocket")
         write(page, "hello")
         wait_for_turn(page, "assistant", "I am fine")
         page.evaluate(
@@ -71,7 +83,7 @@ def test_what_is_typed_meanwhile_is_said_afterwards(tmp_path: Path) -> None:
 
 def test_an_answer_that_was_not_heard_comes_after_reconnecting(tmp_path: Path) -> None:
     with breakable(hold=0) as server, Chromium(tmp_path / "profile") as page:
-        page.open(f"{server.served.url}/?transport=websocket")
+        open_page(page, f"{server.served.url}/?transport=websocket")
         write(page, "hello")
         wait_for_turn(page, "user", "hello")
         page.wait_for("tertulia.stats().state === 'thinking'")
@@ -84,7 +96,7 @@ def test_an_answer_that_was_not_heard_comes_after_reconnecting(tmp_path: Path) -
 
 def test_a_call_that_cannot_be_made_again_goes_on_as_a_socket(tmp_path: Path) -> None:
     with breakable() as server, Chromium(tmp_path / "profile") as page:
-        page.open(server.served.url)
+        open_page(page, server.served.url)
         write(page, "hello")
         wait_for_turn(page, "assistant", "I am fine")
         assert page.evaluate("tertulia.stats().transport") == "WebRTC"
@@ -99,7 +111,7 @@ def test_a_call_that_cannot_be_made_again_goes_on_as_a_socket(tmp_path: Path) ->
 
 def test_a_conversation_that_is_not_there_any_more_is_begun_anew_in_words(tmp_path: Path) -> None:
     with breakable() as server, Chromium(tmp_path / "profile") as page:
-        page.open(f"{server.served.url}/?transport=websocket")
+        open_page(page, f"{server.served.url}/?transport=websocket")
         write(page, "hello")
         wait_for_turn(page, "assistant", "I am fine")
         for runner in server.served.house.sessions._living:
@@ -130,7 +142,7 @@ def test_a_server_that_stays_away_is_given_up_with_a_button(tmp_path: Path) -> N
     brief = tmp_path / "brief.toml"
     brief.write_text("[server]\nresume_timeout_s = 2\n")
     with served("tests.browser.scripted", brief) as (url, process), Chromium(tmp_path / "profile") as page:
-        page.open(f"{url}/?transport=websocket")
+        open_page(page, f"{url}/?transport=websocket")
         write(page, "hello")
         wait_for_turn(page, "assistant")
         process.send_signal(signal.SIGINT)
