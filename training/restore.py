@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from assistant.models.soundstorm import SoundStorm
 from training import soundstorm, voice_decoder
 from training.speech_tokenizer import ContentTraining
 
@@ -28,7 +29,7 @@ def restore(models: Path, runs: Path) -> None:
     training.tokenizer.load_state_dict(codec)
     _save(runs / "speech_tokenizer" / "codebooks.pt", training.state_dict())
     _save(runs / "voice_decoder" / voice_decoder.CHECKPOINT, _averaged("decoder", training.tokenizer.decoder))
-    storm = soundstorm.SoundStorm.from_config(soundstorm.CONFIG)
+    storm = SoundStorm.from_config(soundstorm.CONFIG)
     storm.load_state_dict({k: v.float() for k, v in load_file(models / "soundstorm.safetensors").items()})
     _save(runs / "soundstorm" / soundstorm.CHECKPOINT, _averaged("model", storm))
     weights = {name: value.float() for name, value in load_file(models / "llama.safetensors").items()}
