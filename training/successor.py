@@ -16,7 +16,7 @@ from torch import Tensor
 
 from assistant.vocabulary import Vocabulary
 from training.codes import read_codes
-from training.language_model import CODES, TEXT_PIECES
+from training.dialogues import CODES, TEXT_PIECES
 from training.soundstorm import CHECKPOINT
 
 PARTS = ("words", "train", "reply", "voices")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import language_model
+from training import dialogues as examples
 from training.codes import write_codes
-from training.language_model import IGNORE, Dialogues, Example
+from training.dialogues import IGNORE, Dialogues, Example
 
 pytestmark = pytest.mark.skipif(ctypes.util.find_library("espeak-ng") is None, reason="espeak-ng is for training alone")
 
@@ -23,8 +23,8 @@ LABELS = {"words": "_hhəəllOO_ddɑɑɡɡ_", "train": "_wwʌʌtɪzjʊɹnnAAmm_"
 def dialogues(tmp_path_factory: pytest.TempPathFactory) -> Dialogues:
     folder = tmp_path_factory.mktemp("codes")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language_model, "KEPT_BACK", 50)
-        patch.setattr(language_model, "SENTENCES", 50)
+        patch.setattr(examples, "KEPT_BACK", 50)
+        patch.setattr(examples, "SENTENCES", 50)
         for part, text in SAID.items():
             codes = np.arange(3 * len(LABELS[part])).reshape(3, -1) % 512
             record = {"text": text, "labels": LABELS[part], "voices": {"af_heart": 1.0}, "frames": codes.shape[1]}
