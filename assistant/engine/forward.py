@@ -30,7 +30,7 @@ class Forward:
         in_8_bits = any(isinstance(module, Int8Linear) for module in model.modules())
         self._few = Int8Blocks(model) if in_8_bits and model.device.type == "cpu" else None
         self._graphs = None
-        if isinstance(self._attention, CudaPagedAttention) and self._attention.shapes_are_fixed:
+        if isinstance(self._attention, CudaPagedAttention):
             self._graphs = DecodeGraphs(model, self._attention, (self._cos, self._sin), cache.page_size)
 
     def hidden(self, tokens: Sequence[int], spans: Sequence[Span]) -> Tensor:
