@@ -6,15 +6,16 @@ their first row, which then writes the same keys and values to the same place tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from assistant.layers.attention import CudaPagedAttention, Span
-from assistant.models.llama import Llama
+from assistant.layers.attention import Attend, CudaPagedAttention, Span
 
+Hidden = Callable[[Tensor, tuple[Tensor, Tensor], Attend], Tensor]
+"""As Llama.hidden."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
@@ -29,10 +30,10 @@ class DecodeGraphs:
     """Owns the graphs of one model over one cache; each is captured when it is first needed."""
 
     def __init__(
-        self, model: Llama, attention: CudaPagedAttention, rotary: tuple[Tensor, Tensor], page_size: int
+        self, hidden: Hidden, attention: CudaPagedAttention, rotary: tuple[Tensor, Tensor], page_size: int
     ) -> None:
-        """rotary: tables of all positions that a sequence may have."""
-        self._model, self._attention, self._page_size = model, attention, page_size
+        """hidden: what is captured; rotary: tables of all positions that a sequence may have."""
+        self._hidden, self._attention, self._page_size = hidden, attention, page_size
         self._cos, self._sin = rotary
         self._max_context = len(self._cos)
         self._captured: dict[int, _Captured] = {}
@@ -46,7 +47,7 @@ class DecodeGraphs:
         size = next(size for size in BATCH_SIZES if size >= len(spans))
         rows = self.rows(tokens, spans, size)
         if size not in self._captured:
-            self._captured[size] = self._capture(rows.to(self._model.device))
+            self._captured[size] = self._capture(rows.to(self._cos.device))
         captured = self._captured[size]
         captured.rows.copy_(rows)
         captured.graph.replay()
@@ -65,7 +66,7 @@ class DecodeGraphs:
         """States of `rows`, by operations on tensors of fixed shapes alone."""
         tokens, places, table = rows[:, 0], rows[:, 1], rows[:, 2:]
         rotary = (self._cos.index_select(0, places), self._sin.index_select(0, places))
-        return self._model.hidden(tokens, rotary, self._attention.decode(places, table))
+        return self._hidden(tokens, rotary, self._attention.decode(places, table))
 
     def _capture(self, rows: Tensor) -> _Captured:
         aside = torch.cuda.Stream()

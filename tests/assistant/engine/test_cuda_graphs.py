@@ -40,7 +40,7 @@ def run_step(model: Llama, lengths: list[int], size: int) -> tuple[Tensor, Tenso
         dtype=torch.float32,
     )
     attention = CudaPagedAttention(cache.keys, cache.values, PAGE, decode=plain)
-    graphs = DecodeGraphs(model, attention, model.rotary(torch.arange(CONTEXT)), PAGE)
+    graphs = DecodeGraphs(model.hidden, attention, model.rotary(torch.arange(CONTEXT)), PAGE)
     tokens, spans, expected = [], [], []
     for seed, length in enumerate(lengths):
         sequence = torch.randint(60, (length,), generator=torch.Generator().manual_seed(seed))
