@@ -208,7 +208,7 @@ def gpu(bench: Bench) -> None:
 def speech(bench: Bench) -> None:
     """SoundStorm and the speech tokenizer's decoder: chunks of sound as a reply is spoken."""
     size = bench.size
-    with bench.device:
+    with torch.inference_mode(False), bench.device:  # as a server builds them
         tokenizer = SpeechTokenizer.from_config(
             {
                 "n_filters": size.filters,
@@ -262,7 +262,7 @@ def speak(mouth: SpeechDecoder | None, frames: int) -> None:
 
 def published(bench: Bench) -> None:
     """The language model, with random weights."""
-    with bench.device:
+    with torch.inference_mode(False), bench.device:
         model = Llama.from_config(bench.size.llama)
     bench.llama = model.to(bench.dtype).eval().requires_grad_(False)
     give_back_memory(bench)

@@ -232,7 +232,8 @@ class PagedBatch:
     @cached_property
     def slots(self) -> Tensor:
         """[tokens] int64: where the sequences' tokens lie, one sequence behind the other."""
-        sequence = torch.repeat_interleave(self.lengths, output_size=self.tokens)  # without it the host would wait
+        lengths = self.lengths.long()
+        sequence = torch.repeat_interleave(lengths, output_size=self.tokens)  # without the size the host would wait
         place = torch.arange(self.tokens, device=sequence.device) - self.k_starts.long()[sequence]
         return self.table.long()[sequence, place // self.page_size] * self.page_size + place % self.page_size
 
