@@ -87,18 +87,19 @@ def recorded(wav: Tensor) -> Tensor:
 def train(options: argparse.Namespace) -> None:
     device, path = torch.device(options.device), options.run / CHECKPOINT
     records, pieces = zip(*read(options.data, "train"), strict=True)
-    music, wanted = np.stack(pieces), targets([tags_of(record) for record in records])
-    print(f"{music.size / RATE / 60:.0f} minutes to learn from", flush=True)
+    music = torch.from_numpy(np.stack(pieces)).to(device)
+    wanted = {kind: classes.to(device) for kind, classes in targets([tags_of(record) for record in records]).items()}
+    print(f"{music.numel() / RATE / 60:.0f} minutes to learn from", flush=True)
     listener = MusicListener().to(device)
     optimizer = torch.optim.AdamW(listener.parameters(), options.rate, weight_decay=0.02)
-    rng, budget, step = np.random.default_rng(options.seed), Budget(options.minutes), 0
+    budget, step = Budget(options.minutes), 0
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
-        chosen = rng.integers(len(music), size=options.batch)
-        wav = recorded(torch.from_numpy(music[chosen].astype(np.float32) / 32767).to(device))
+        chosen = torch.randint(len(music), (options.batch,), device=device)
+        wav = recorded(music[chosen] / 32767)
         with reduced(device):
             found = listener(wav)
-        losses = [F.cross_entropy(found[kind].float(), wanted[kind][chosen].to(device)) for kind in CLASSES]
+        losses = [F.cross_entropy(found[kind].float(), wanted[kind][chosen]) for kind in CLASSES]
         loss = torch.stack(losses).sum()
         optimizer.zero_grad()
         loss.backward()
