@@ -121,7 +121,7 @@ def write_shard(path: Path, records: list[tuple[Line, np.ndarray, str]]) -> None
     """One compressed file: `speech` int16 back to back, and a JSON list that says what is what."""
     speech = np.concatenate([s for _, s, _ in records])
     meta = [{**line.__dict__, "samples": len(s), "labels": labels} for line, s, labels in records]
-    temporary = path.with_suffix(".tmp.npz")
+    temporary = path.with_name(f".{path.name}")  # which no other worker takes for a shard
     np.savez(temporary, speech=(speech.clip(-1, 1) * 32767).astype(np.int16), meta=json.dumps(meta, ensure_ascii=False))
     temporary.rename(path)
 

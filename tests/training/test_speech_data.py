@@ -47,6 +47,7 @@ def test_workers_share_the_shards_and_the_replies(tmp_path: Path, monkeypatch: p
     numbers = sorted(int(path.stem[-5:]) for path in tmp_path.glob("train-*.npz"))
     assert numbers[0] == 100 and sum(len(speech) for _, speech in read(tmp_path, "train")) / RATE / 60 >= 0.2
     before = sorted(tmp_path.iterdir())
+    assert all(path.name.startswith(("reply-00", "train-00")) for path in before)
     make(tmp_path, Tone(), "reply", float("inf"), 0, 1, 100, frozenset({"reply 3"}))
     assert sorted(tmp_path.iterdir()) == before
 
