@@ -256,7 +256,7 @@ MUSIC: tuple[Intent, ...] = (
         i want to hear (it|that) again
         !(one more time|once more) the same tune
         !let me hear that (once more|one more time)
-    """, _changed, rows=({"changes": {}},), **_AFTER_TUNE, directly=True, alone=0.05, weight=2, polite=True),
+    """, _changed, rows=({"changes": {}},), **_AFTER_TUNE, directly=True, alone=0.05, weight=3, polite=True),
     intent("what_did_you_play", "remembers what it played", """
         what did you (just|) play
         what was that (tune|music)
