@@ -251,11 +251,11 @@ class Dialogues:
         if shown:
             user = self.dialogue.with_shown(user, [segment.tokens for segment in shown])
         targets = [IGNORE] * len(user)
-        start = user.index(self.words.speech.start) + 1 if speech else 0
-        for at, word in speech.words if speech else ():
-            for k, piece in enumerate(self.pieces(word)):
-                for frame in (at + 2 * k, at + 2 * k + 1):
-                    if start + frame < len(user):
+        if speech:
+            start = user.index(self.words.speech.start) + 1
+            for at, word in speech.words:
+                for k, piece in enumerate(self.pieces(word)):
+                    for frame in range(at + 2 * k, min(at + 2 * k + 2, len(speech))):
                         targets[start + frame] = piece
         for segment in shown:
             start = user.index(segment.tokens[0])
