@@ -36,6 +36,33 @@ _LOOKED_AT = 400
 _CAMERA = 0.08
 """Share of the dialogues in which the camera shows this and that while other things are talked about."""
 _BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now", "please", "hello")
+_FILLERS = ("um", "uh", "well", "just", "please", "maybe", "now", "then", "actually")
+_REWORDED, _FILLED = 0.3, 0.05
+"""Shares of the trained sentences in which some words are said otherwise, and of those with one that says nothing."""
+_OTHERWISE = {
+    "can you": ("could you", "would you", "will you", "are you able to", "i want you to", "you can", "can you maybe"),
+    "could you": ("can you", "would you", "will you", "are you able to", "could you maybe"),
+    "tell me": ("say", "let me know", "tell us", "answer me"),
+    "do you know": ("do you happen to know", "do you maybe know", "you know", "can you know", "do you still know"),
+    "what is": ("what's", "what would be", "what might be", "so what is", "what is then"),
+    "what are": ("so what are", "what are then"),
+    "how many": ("what number of", "how many then", "so how many"),
+    "how much": ("so how much", "how much then"),
+    "what colour": ("which colour", "what sort of colour", "what kind of colour"),
+    "which colour": ("what colour", "what sort of colour"),
+    "i want": ("i would like", "i wish", "i need", "we want", "i really want"),
+    "i would like": ("i want", "i wish", "i need", "i would love", "we would like"),
+    "for me": ("for us", "for me now"),
+    "draw": ("paint", "sketch", "please draw"),
+    "play": ("please play", "let us hear"),
+    "make it": ("let it be", "have it", "it should be"),
+    "show me": ("let me see", "give me", "i want to see"),
+    "of the week": ("in a week", "in the week"),
+    "of the year": ("in a year", "in the year"),
+    "this": ("this one", "this here", "that"),
+    "that": ("that one", "this"),
+}
+"""What else people say for the first of these that a sentence has."""
 _ASKING = ("tell me", "can you tell me", "could you tell me", "please tell me", "do you know", "i want to know",
            "i would like to know")
 _SLOT = re.compile(r"\S*{[^}]*}\S*")
@@ -114,7 +141,8 @@ def words() -> frozenset[str]:
 @cache
 def user_words() -> tuple[str, ...]:
     """The words of all in-syllabus user sentences, sorted."""
-    found = set(" ".join((*_BEFORE, *_ASKING)).split())
+    otherwise = (other for others in _OTHERWISE.values() for other in others)
+    found = set(" ".join((*_BEFORE, *_ASKING, *_FILLERS, *otherwise)).split())
     for intent in GRAMMAR.values():
         text = " ".join((*intent.phrasings.train, *intent.phrasings.held_out, *intent.follow))
         slots = sorted(set(_SLOT.findall(text)))
@@ -242,7 +270,40 @@ def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) ->
     if split == "train" or (rng.random() < 0.25 and intent.phrasings.has_slots):
         chosen = _combination(rng, split, partial(intent.phrasings.draw, rng, "train"), rows)
     phrasing, row = chosen or (intent.phrasings.draw(rng, split), rng.choice(rows))
-    return fill(_decorated(rng, split, intent, phrasing), row), row
+    if split == "train":
+        forms = [phrasing, _reworded(rng, phrasing)]
+        forms.append(_decorated(rng, intent, _hesitating(rng, forms[-1])))
+        kept_back = any(form in _held_out_phrasings() or combination_held_out(form, fill(form, row)) for form in forms)
+        return fill(phrasing if kept_back else forms[-1], row), row
+    decorated = _decorated(rng, intent, phrasing)
+    return fill(phrasing if decorated in _trained_phrasings() else decorated, row), row
+
+
+def _reworded(rng: random.Random, phrasing: str) -> str:
+    """At times a phrasing that no line of the grammar has, with the same meaning."""
+    padded = f" {phrasing} "
+    if rng.random() < _REWORDED and (found := [part for part in _OTHERWISE if f" {part} " in padded]):
+        part = rng.choice(found)
+        padded = padded.replace(f" {part} ", f" {rng.choice(_OTHERWISE[part])} ", 1)
+    return padded.strip()
+
+
+def _hesitating(rng: random.Random, phrasing: str) -> str:
+    """At times with a word that says nothing."""
+    words = phrasing.split()
+    if rng.random() < _FILLED:
+        words.insert(rng.randrange(len(words)), rng.choice(_FILLERS))
+    return " ".join(words)
+
+
+@cache
+def _trained_phrasings() -> frozenset[str]:
+    return frozenset(phrasing for intent in GRAMMAR.values() for phrasing in intent.phrasings.train)
+
+
+@cache
+def _held_out_phrasings() -> frozenset[str]:
+    return frozenset(phrasing for intent in GRAMMAR.values() for phrasing in intent.phrasings.held_out)
 
 
 def _combination(
@@ -257,22 +318,21 @@ def _combination(
     return None
 
 
-def _decorated(rng: random.Random, split: Split, intent: Intent, phrasing: str) -> str:
+def _decorated(rng: random.Random, intent: Intent, phrasing: str) -> str:
     """The phrasing as people also begin and end it: "nano ...", "tell me ...", "... please"."""
     if intent.bare:
         return phrasing
-    other_split = intent.phrasings.held_out if split == "train" else intent.phrasings.train
     words = phrasing.split()
-    forms = [phrasing]
-    if words[0] in _QUESTION_WORDS and rng.random() < 0.06:
-        forms.append(f"{rng.choice(_ASKING)} {forms[-1]}")
-    if (before := rng.choice(_BEFORE)).split()[-1] not in words and rng.random() < 0.1:
-        forms.append(f"{before} {forms[-1]}")
+    form = phrasing
+    if words[0] in _QUESTION_WORDS and rng.random() < 0.08:
+        form = f"{rng.choice(_ASKING)} {form}"
+    if (before := rng.choice(_BEFORE)).split()[-1] not in words and rng.random() < 0.12:
+        form = f"{before} {form}"
     if intent.polite and "please" not in words and rng.random() < 0.15:
-        forms.append(f"{forms[-1]} please")
+        form = f"{form} please"
     elif "nano" not in words and rng.random() < 0.03:
-        forms.append(f"{forms[-1]} nano")
-    return phrasing if any(form in other_split for form in forms) else forms[-1]
+        form = f"{form} nano"
+    return form
 
 
 @cache
