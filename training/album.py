@@ -37,6 +37,9 @@ class Album:
         self._music, tags = _pieces(music)
         self._pieces = _index(tags)
 
+    def __str__(self) -> str:
+        return f"{len(self._seen)} pictures, {len(self._drawn)} drawings, {len(self._music)} pieces of music"
+
     def camera(
         self, rng: random.Random, split: Split, wanted: Picture, coloured: bool
     ) -> tuple[list[int], Picture] | None:

@@ -23,7 +23,7 @@ from training.album import Album
 from training.codes import read_codes
 from training.kokoro import SILENCE
 from training.music.score import Tags
-from training.spoken import Runs, Utterance, disturbed, sounding_alike, with_words
+from training.spoken import Recording, Runs, Utterance, disturbed, sounding_alike
 from training.syllabus.intent import Picture
 from training.syllabus.world import NUMBERS
 
@@ -32,7 +32,6 @@ CODES = {"image": 1024, "speech": 512, "music": 1024}
 ROW = 768
 """Tokens of a row of a batch. Whole dialogues are packed into rows; longer ones lose their oldest turns."""
 IGNORE = -100
-MUSIC = Path("data/music/train-codes.npz")
 SENTENCES = 8_000
 """Sentences whose pieces are scrambled."""
 KEPT_BACK = 15_000
@@ -104,48 +103,47 @@ class Dialogues:
         seed: int,
         split: syllabus.Split = "train",
         *,
-        music: Path = MUSIC,
+        music: Path | None = None,
         row: int = ROW,
     ) -> None:
-        """folder: codes of speech and pictures; model: the tokenizer; row: the longest example."""
+        """folder: codes of speech and pictures; model: the tokenizer; music: codes of music, by default those in the
+        folder `music` beside the codes; row: the longest example."""
         self.words = Vocabulary.load(model, TEXT_PIECES)
         self.dialogue = Dialogue(Remembering.load(model), self.words)
-        self.album = Album(folder, music)
+        self.album = Album(folder, music or folder.parent / "music" / "train-codes.npz")
         self.rng = random.Random(seed)
         self.seed, self.split, self.row = seed, split, row
-        self.heard: dict[str, list[Utterance]] = {}
+        self.heard: dict[str, list[Recording]] = {}
         self._pieces: dict[str, list[int]] = {}
         heard, spoken = [], []
         kept_back = set(islice(syllabus.user_sentences("held_out"), KEPT_BACK))
         for part in ("words", "train"):
             for name in (part, f"{part}-augmented"):
+                if not (folder / f"{name}.npz").exists():
+                    continue
                 for record, codes in read_codes(folder, name):
                     if record["text"] in kept_back:  # spoken before the syllabus held it out
                         continue
                     accent = "gb" if max(record["voices"], key=record["voices"].get).startswith("b") else "us"
-                    speech = with_words(codes[0], record["labels"], record["text"], accent)
-                    self.heard.setdefault(record["text"], []).append(speech)
+                    recording = Recording(codes[0], record["labels"], record["text"], accent)
+                    self.heard.setdefault(record["text"], []).append(recording)
                     heard.append((codes[0], record["labels"]))
-        self.said: dict[str, Utterance] = {}
+        self.replies: dict[str, Recording] = {}
+        self._said: dict[str, Utterance] = {}
         for record, codes in read_codes(folder, "reply"):
             text, labels = record["text"], record["labels"]
-            self.said[text] = _without_margins(with_words(codes[0], labels, text, "us"), labels)
+            self.replies[text] = Recording(codes[0], labels, text, "us")
             spoken.append((codes[0], labels))
             text = _as_heard(text)
-            self.heard.setdefault(text, []).append(with_words(codes[0], labels, text, "us"))
+            self.heard.setdefault(text, []).append(Recording(codes[0], labels, text, "us"))
         self.ears, self.mouth = Runs(heard), Runs(spoken)
         self.alike = sounding_alike(heard, CODES["speech"])
         self.drills = [*self.heard, *map(_as_heard, syllabus.all_replies())]
-        self.aligned = [
-            speech
-            for text, recordings in self.heard.items()
-            for speech in recordings
-            if text and len(speech.words) == len(text.split())
-        ]
+        self.recordings = [recording for text, found in self.heard.items() for recording in found if text]
         self.sentences = [text.split() for text in islice(syllabus.user_sentences("train"), SENTENCES) if text]
         print(
-            f"{len(self.heard)} sentences to hear in {sum(map(len, self.heard.values()))} recordings, every word of "
-            f"{len(self.aligned)} found; {len(self.said)} spoken replies",
+            f"{len(self.heard)} sentences to hear in {len(self.recordings)} recordings; "
+            f"{len(self.replies)} spoken replies; {self.album}",
             flush=True,
         )
 
@@ -197,7 +195,9 @@ class Dialogues:
         """A few words of one recording, then of another."""
         speech = self.room(2, 22)
         for _ in range(self.rng.randint(2, 4)):
-            recording = self.rng.choice(self.aligned)
+            while not (chosen := self.rng.choice(self.recordings)).whole:
+                pass
+            recording = chosen.speech
             first = self.rng.randrange(len(recording.words))
             speech += recording.between(first, min(first + self.rng.randint(0, 3), len(recording.words) - 1))
         return self._disturbed(speech + self.room(4, 28))
@@ -357,7 +357,7 @@ class Dialogues:
         rng = self.rng
         recordings = self.heard.get(text)
         if recordings and rng.random() < RECORDED:
-            return self._disturbed(rng.choice(recordings))
+            return self._disturbed(rng.choice(recordings).speech)
         if not text:
             return self._disturbed(self.room(10, 90))
         spoken = self._hesitant(text) if rng.random() < HESITANT else text
@@ -383,11 +383,15 @@ class Dialogues:
         return self.ears.silence(self.rng, frames)
 
     def reply_speech(self, text: str) -> Utterance:
-        said = self.said.get(text)
+        said = self._said.get(text)
         if said is None:
-            rng = random.Random(text)
-            before, after = (self.mouth.silence(rng, count) for count in (2, 4))
-            said = self.said[text] = before + self.mouth.speak(rng, text, "us", pause=0) + after
+            if recording := self.replies.get(text):
+                said = _without_margins(recording.speech, recording.labels)
+            else:
+                rng = random.Random(text)
+                before, after = (self.mouth.silence(rng, count) for count in (2, 4))
+                said = before + self.mouth.speak(rng, text, "us", pause=0) + after
+            self._said[text] = said
         return said
 
 

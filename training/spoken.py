@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, chain, groupby
 
 import numpy as np
@@ -57,7 +57,26 @@ class Utterance:
         return Utterance(self.codes[start : self.words[last][0] + 1], words)
 
 
-def with_words(codes: Iterable[int], labels: str, text: str, accent: str) -> Utterance:
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """An utterance whose words are looked for when it is first used: tokens [frames], a phoneme a frame, the text."""
+
+    codes: np.ndarray
+    labels: str
+    text: str
+    accent: str
+
+    @cached_property
+    def speech(self) -> Utterance:
+        return with_words(self.codes, self.labels, self.text, self.accent)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every word of it was found."""
+        return len(self.speech.words) == len(self.text.split())
+
+
+def with_words(codes: np.ndarray, labels: str, text: str, accent: str) -> Utterance:
     """A recording with the words that are found in it: labels are a phoneme a frame, text is what was said."""
     ends, heard, frame = {}, [], 0
     for phone, group in groupby(labels):
@@ -71,7 +90,7 @@ def with_words(codes: Iterable[int], labels: str, text: str, accent: str) -> Utt
         for k in range(size):
             ends[said[second + k][1]] = heard[first + k][1]
     at = {end: names[word] for word, end in ends.items()}
-    return Utterance([int(code) for code in codes], sorted(at.items()))
+    return Utterance(codes.tolist(), sorted(at.items()))
 
 
 @lru_cache(100_000)
@@ -152,10 +171,8 @@ def sounding_alike(utterances: Iterable[tuple[np.ndarray, str]], size: int, choi
     """
     names: dict[str, int] = {}
     pairs = [(codes, np.array([names.setdefault(p, len(names)) for p in labels])) for codes, labels in utterances]
-    seen = np.zeros((size, len(names)))
-    for codes, heard in pairs:
-        np.add.at(seen, (codes, heard), 1)
-    seen += 1e-3
+    codes, heard = (np.concatenate(arrays).astype(np.int64) for arrays in zip(*pairs, strict=True))
+    seen = np.bincount(codes * len(names) + heard, minlength=size * len(names)).reshape(size, -1) + 1e-3
     alike = (seen / seen.sum(1, keepdims=True)) @ (seen / seen.sum(0)).T
     rising = alike.cumsum(1)
     steps = (np.arange(choices) + 0.5) / choices
@@ -172,7 +189,7 @@ def disturbed(rng: random.Random, speech: Utterance, alike: np.ndarray, share: f
     if not count or (share == 0 and pace == 1):
         return speech
     chance, other = np.frombuffer(rng.randbytes(4 * count), np.uint16).reshape(2, count)
-    codes, chance = np.array(speech.codes), chance / 65536
+    codes, chance = np.array(speech.codes), chance / np.float32(65536)
     mistaken = chance < share
     codes[mistaken] = alike[codes[mistaken], other[mistaken] % alike.shape[1]]
     copies = np.ones(count)
