@@ -200,7 +200,7 @@ class AnyGPTResponder:
             first_chunk_frames=configuration.speech.first_chunk_frames,
             max_chunk_frames=configuration.speech.max_chunk_frames,
         )
-        page_size = 64 if device.type == "cpu" else 256
+        page_size = 64
         beams = configuration.generation.transcript_beams  # each needs a page of its own
         pages = (-(-model.context_tokens // page_size) + beams) * configuration.server.max_sessions
         limits = EngineConfig(pages=pages, page_size=page_size, max_context=model.context_tokens)

@@ -137,9 +137,10 @@ class SpeechDecoder:
         """All code levels of chunks of one length, [B, frames, n_q]. Every stream meets the same noise."""
         semantic = torch.tensor([self._chunk(stream) for stream in streams], device=self.device)
         prompts = torch.stack([self._heard_before(stream) for stream in streams])
-        generator = torch.Generator().manual_seed(NOISE_SEED)
+        generator = torch.Generator(self.device).manual_seed(NOISE_SEED)
 
         def noise(shape: torch.Size) -> Tensor:
-            return -torch.empty(shape[1:]).exponential_(generator=generator).log().expand(shape)
+            drawn = torch.empty(shape[1:], device=self.device).exponential_(generator=generator)
+            return -drawn.log().expand(shape)
 
         return self.soundstorm.generate(semantic, prompts, self.steps, noise=noise)
