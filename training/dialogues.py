@@ -56,7 +56,7 @@ RECORDED = 0.6
 """Share of the sentences of which there are recordings that are heard from one."""
 FOREIGN, HESITANT = 0.15, 0.06
 """Shares of the made-up speech with a foreign accent, and with a word said twice."""
-DISTURBED = {0.0: 3, 0.03: 3, 0.08: 2.5, 0.16: 1.5}
+DISTURBED = {0.0: 2, 0.05: 3, 0.12: 3, 0.25: 2}
 """What share of what is heard is mistaken for something else: how often."""
 OTHER_PACE = 0.4
 """Share of the utterances that are faster or slower than they were spoken."""

@@ -180,21 +180,26 @@ def sounding_alike(utterances: Iterable[tuple[np.ndarray, str]], size: int, choi
 
 
 def disturbed(rng: random.Random, speech: Utterance, alike: np.ndarray, share: float, pace: float = 1.0) -> Utterance:
-    """A worse recording of the same, spoken `pace` times as fast. No word is lost.
+    """A worse recording of the same, or another voice, `pace` times as fast. No word is lost.
 
-    Of its tokens about `share` are mistaken for others (`sounding_alike`), half as many are lost and half as many
-    doubled.
+    About `share` of the tokens are mistaken for others (`sounding_alike`): now and then, as noise does it, or whenever
+    they occur, as in a voice that was never heard. Noise also loses half as many and doubles half as many.
     """
     count = len(speech)
     if not count or (share == 0 and pace == 1):
         return speech
-    chance, other = np.frombuffer(rng.randbytes(4 * count), np.uint16).reshape(2, count)
-    codes, chance = np.array(speech.codes), chance / np.float32(65536)
-    mistaken = chance < share
-    codes[mistaken] = alike[codes[mistaken], other[mistaken] % alike.shape[1]]
-    copies = np.ones(count)
-    copies[(chance >= share) & (chance < 1.5 * share)] = 0
-    copies[(chance >= 1.5 * share) & (chance < 2 * share)] = 2
+    size, choices = alike.shape
+    codes, copies = np.array(speech.codes), np.ones(count)
+    if rng.random() < 0.5:
+        chance, other = np.frombuffer(rng.randbytes(4 * size), np.uint16).reshape(2, size)
+        voice = np.where(chance < share * 65536, alike[np.arange(size), other % choices], np.arange(size))
+        codes = voice[codes]
+    else:
+        chance, other = np.frombuffer(rng.randbytes(4 * count), np.uint16).reshape(2, count)
+        mistaken = chance < share * 65536
+        codes[mistaken] = alike[codes[mistaken], other[mistaken] % choices]
+        copies[(chance >= share * 65536) & (chance < 1.5 * share * 65536)] = 0
+        copies[(chance >= 1.5 * share * 65536) & (chance < 2 * share * 65536)] = 2
     past = np.ceil(copies.cumsum() / pace).astype(int)
     words = [(max(int(past[end]) - 1, 0), word) for end, word in speech.words]
     return Utterance(codes.repeat(np.diff(past, prepend=0)).tolist(), words)
