@@ -17,7 +17,7 @@ from training.syllabus.intent import Picture
 from training.syllabus.world import COLOURS, PICTURED
 
 HELD_OUT = 20
-"""Every so many-th picture and piece is kept for the held-out dialogues."""
+"""Every so many-th camera picture and piece is kept for the held-out dialogues."""
 
 Index = dict[Any, list[int]]
 
@@ -33,7 +33,7 @@ class Album:
         self._labels = [_picture(*label) for label in labels.tolist()]
         self._exact = _index(self._labels)
         self._any_colour = _index([(picture.thing, picture.count) for picture in self._labels])
-        self._drawings = _index([_picture(*label) for label in drawn.tolist()])
+        self._drawings = _rows([_picture(*label) for label in drawn.tolist()])
         self._music, tags = _pieces(music)
         self._pieces = _index(tags)
 
@@ -50,8 +50,8 @@ class Album:
         row = rng.choice(rows)
         return self._seen[row].tolist(), self._labels[row]
 
-    def drawing(self, rng: random.Random, split: Split, wanted: Picture) -> list[int] | None:
-        rows = self._drawings[split].get(wanted)
+    def drawing(self, rng: random.Random, wanted: Picture) -> list[int] | None:
+        rows = self._drawings.get(wanted)
         return self._drawn[rng.choice(rows)].tolist() if rows else None
 
     def music(self, rng: random.Random, split: Split, tags: Tags) -> np.ndarray | None:
@@ -67,10 +67,18 @@ def _picture(thing: int, colour: int, count: int) -> Picture:
 
 
 def _index(keys: Sequence[Any]) -> dict[Split, Index]:
-    found: dict[Split, Index] = {"train": defaultdict(list), "held_out": defaultdict(list)}
+    found: dict[Split, Index] = {"train": {}, "held_out": {}}
+    for key, rows in _rows(keys).items():
+        found["held_out"][key] = [row for row in rows if row % HELD_OUT == HELD_OUT - 1]
+        found["train"][key] = [row for row in rows if row % HELD_OUT != HELD_OUT - 1]
+    return found
+
+
+def _rows(keys: Sequence[Any]) -> Index:
+    found: Index = defaultdict(list)
     for row, key in enumerate(keys):
-        found["held_out" if row % HELD_OUT == HELD_OUT - 1 else "train"][key].append(row)
-    return {split: dict(index) for split, index in found.items()}
+        found[key].append(row)
+    return dict(found)
 
 
 def _pictures(path: Path) -> tuple[np.ndarray, np.ndarray]:

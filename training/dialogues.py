@@ -338,7 +338,7 @@ class Dialogues:
         """What the assistant draws and plays behind its words; None where the album has no such thing."""
         segments = []
         if turn.draws is not None:
-            drawn = self.album.drawing(self.rng, self.split, turn.draws)
+            drawn = self.album.drawing(self.rng, turn.draws)
             if drawn is None:
                 return None
             assert self.words.image is not None

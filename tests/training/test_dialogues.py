@@ -137,7 +137,7 @@ def test_held_out_dialogues_have_pictures_and_music_of_their_own(dialogues: Dial
     rng = random.Random(0)
     wanted = syllabus.Picture("cat", "red")
     found = {
-        split: {tuple(dialogues.album.drawing(rng, split, wanted) or ()) for _ in range(200)}
+        split: {tuple((dialogues.album.camera(rng, split, wanted, True) or ((),))[0]) for _ in range(200)}
         for split in ("train", "held_out")
     }
     assert len(found["train"]) > 30 and len(found["held_out"]) == 2 and not found["train"] & found["held_out"]
