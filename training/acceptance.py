@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from training.kokoro import DEVELOPMENT, RATE, RESERVED, Kokoro
-from training.syllabus import generate
+from training.syllabus import Dialogue, generate
 from training.wav import write_wav
 
 SEEDS = {"reserved": 20_001, "development": 10_001}
+
+
+def spoken_dialogues(seed: int) -> Iterator[Dialogue]:
+    """Held-out ones in which nothing is shown: there is nothing but speech in the manifest."""
+    for dialogue in generate(seed, "held_out"):
+        if not any(turn.shown or turn.dark or turn.given for turn in dialogue.turns):
+            yield dialogue
 
 
 def main() -> None:
@@ -33,7 +41,7 @@ def main() -> None:
     voices = sorted(RESERVED if options.voices == "reserved" else DEVELOPMENT)
     noise = np.random.default_rng(0)
     rows = []
-    for number, dialogue in enumerate(islice(generate(SEEDS[options.voices], "held_out"), options.dialogues)):
+    for number, dialogue in enumerate(islice(spoken_dialogues(SEEDS[options.voices]), options.dialogues)):
         voice = voices[number % len(voices)]
         turns = []
         for index, turn in enumerate(dialogue.turns):
