@@ -29,7 +29,7 @@ from training.syllabus.world import NUMBERS
 
 TEXT_PIECES = 1536
 CODES = {"image": 1024, "speech": 512, "music": 1024}
-ROW = 768
+ROW = 1536
 """Tokens of a row of a batch. Whole dialogues are packed into rows; longer ones lose their oldest turns."""
 IGNORE = -100
 SENTENCES = 8_000
