@@ -21,8 +21,8 @@ from assistant.vocabulary import MUSIC_CODEBOOKS, Vocabulary
 from training import syllabus
 from training.album import Album
 from training.codes import read_codes
-from training.kokoro import SILENCE
 from training.music.score import Tags
+from training.phonemes import SILENCE
 from training.spoken import Recording, Runs, Utterance, disturbed, sounding_alike
 from training.syllabus.intent import Picture
 from training.syllabus.world import NUMBERS
@@ -230,7 +230,7 @@ class Dialogues:
         said = None if reply is None else reply.codes
         answer = self.dialogue.assistant_turn_tokens(None if speech is None else turn.heard, turn.reply, said, made)
         learned = answer[1:]
-        if reply and self.rng.random() < ANNOUNCED:
+        if reply is not None and self.rng.random() < ANNOUNCED:
             self._announce(learned, answer.index(self.words.speech.start), reply)
         return self._learned(user, speech, shown, answer, learned)
 
@@ -238,12 +238,16 @@ class Dialogues:
         """A turn of which only the words are left, and what was shown and made. Of music, some."""
         speech = None if turn.heard else self.user_speech("")
         text = f"{DARK if turn.dark else ''} {turn.heard}".strip()
-        user = self.dialogue.user_turn_tokens(speech and speech.codes, text, shown=bool(shown))
+        user = self.dialogue.user_turn_tokens(None if speech is None else speech.codes, text, shown=bool(shown))
         answer = self.dialogue.assistant_turn_tokens(None if speech is None else "", turn.reply)
-        if not turn.plays or self.rng.random() < PLAYED:
+        if turn.plays and self.rng.random() > PLAYED:
+            learned = answer[1:]
+            learned[learned.index(self.dialogue.reply_end)] = IGNORE  # it did not end there
+        else:
             for segment in made:
                 answer = self.dialogue.with_made(answer, segment)
-        return self._learned(user, speech, shown, answer, answer[1:])
+            learned = answer[1:]
+        return self._learned(user, speech, shown, answer, learned)
 
     def _learned(
         self, user: list[int], speech: Utterance | None, shown: Sequence[Segment], answer: list[int], learned: list[int]
@@ -251,7 +255,7 @@ class Dialogues:
         if shown:
             user = self.dialogue.with_shown(user, [segment.tokens for segment in shown])
         targets = [IGNORE] * len(user)
-        if speech:
+        if speech is not None:
             start = user.index(self.words.speech.start) + 1
             for at, word in speech.words:
                 for k, piece in enumerate(self.pieces(word)):

@@ -17,8 +17,7 @@ from itertools import accumulate, chain, groupby
 
 import numpy as np
 
-from training.kokoro import SILENCE
-from training.phonemes import phones
+from training.phonemes import SILENCE, phones
 
 Run = tuple[int, ...]
 ENOUGH = 3

@@ -10,7 +10,7 @@ import ctypes.util
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +131,18 @@ def test_what_is_learned_of_the_assistant_is_the_next_token(dialogues: Dialogues
                 assert kind in ("speech", "image", "music") or token == words.speech.start, "a word in place of a code"
                 assert target in words.text
     assert seen == {"text", "mark", "speech", "image", "music"}
+
+
+def test_no_tune_is_left_out_where_it_is_learned(dialogues: Dialogues, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examples, "PLAYED", 0.0)
+    tags = all_tags()[0]
+    turn = syllabus.Turn("play a tune", "play a tune", "Here is a tune.", "play_music", (), plays=tags)
+    made = dialogues.made(turn)
+    assert made is not None
+    end = dialogues.dialogue.reply_end
+    assert end not in dialogues.past(turn, [], made).targets
+    assert end in dialogues.turn(turn, None, None, [], made).targets
+    assert end in dialogues.past(replace(turn, plays=None), [], []).targets
 
 
 def test_held_out_dialogues_have_pictures_and_music_of_their_own(dialogues: Dialogues) -> None:

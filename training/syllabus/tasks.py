@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from assistant.prompts import one_shot
 from training.music.score import all_tags
 from training.syllabus.dialogue import GRAMMAR, Dialogue, Turn
-from training.syllabus.intent import State
+from training.syllabus.intent import Row, State
 from training.syllabus.music import captions
 from training.syllabus.pictures import any_picture, named
 from training.syllabus.world import COLOURS, PICTURED
@@ -24,10 +24,11 @@ def tasks(seed: int) -> Iterator[Dialogue]:
 
 
 def _turn(rng: random.Random, kind: str) -> Turn:
-    text, state, row, tags = "", State(), {}, rng.choice(all_tags())
+    text, state, tags = "", State(), rng.choice(all_tags())
+    row: Row = {}
     if kind == "draw":
-        name, row = "draw", {"thing": rng.choice(list(PICTURED)), "colour": rng.choice(("", *COLOURS))}
-        text = named(**row)
+        name, thing, colour = "draw", rng.choice(list(PICTURED)), rng.choice(("", *COLOURS))
+        row, text = {"thing": thing, "colour": colour}, named(thing, colour)
     elif kind == "compose":
         name, row, text = "play_music", {"asked": (tags.instrument, tags.mood, tags.tempo)}, rng.choice(captions(tags))
     elif kind == "describe image":
