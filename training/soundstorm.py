@@ -134,9 +134,9 @@ class Speakers:
 
 
 def load_speakers(folder: Path, parts: list[str], device: torch.device) -> tuple[Speakers, Speakers]:
-    """What to learn from, and utterances of the voices that ship to check on."""
+    """What to learn from, of the parts that are there, and utterances of the voices that ship to check on."""
     learned, kept = [], []
-    for part in parts:
+    for part in (part for part in parts if (folder / f"{part}.npz").exists()):
         utterances = list(read_codes(folder, part))
         if part in ("reply", "voices"):
             kept.append(utterances[::HELD_OUT])
