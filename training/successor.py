@@ -28,6 +28,8 @@ def correspondence(before: Path, after: Path) -> Tensor:
     counts = torch.full((SIZE, SIZE), 0.02 / SIZE)
     frames = 0
     for part in PARTS:
+        if not all((folder / f"{part}.npz").exists() for folder in (before, after)):
+            continue
         old = {(record["shard"], record["index"]): codes[0] for record, codes in read_codes(before, part)}
         for record, codes in read_codes(after, part):
             known = old.get((record["shard"], record["index"]))
