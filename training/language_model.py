@@ -14,8 +14,8 @@ import json
 import random
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,10 @@ from torch.nn import functional as F
 
 from assistant.conversation import TEMPLATES
 from assistant.models.llama import Llama
-from assistant.vocabulary import MARKUP, Vocabulary
+from assistant.vocabulary import MARKUP, Modality, Vocabulary
 from training import syllabus
 from training.dialogues import CODES, IGNORE, ROW, TEXT_PIECES, Dialogues, Example
+from training.feed import fed
 from training.recipe import quick_dtype
 
 CONFIG = {
@@ -48,6 +49,10 @@ CONFIG = {
 }
 QUERIES = 192
 """Queries whose attention is computed at once: a part of ROW."""
+SPARE = 1.3
+"""How much of what fills a batch waits for a place in it, so that rows are filled to the end."""
+CHECKED = 4
+"""Batches of held-out dialogues that are looked at now and then."""
 
 
 def make_vocabulary(folder: Path) -> None:
@@ -85,28 +90,51 @@ def make_vocabulary(folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 
-WEIGHTS = {"text": 2.0, "speech": 0.2, "change": 0.8, "words": 0.7}
+WEIGHTS = {"text": 2.0, "speech": 0.2, "change": 0.8, "words": 0.7, "image": 1.0, "music": 0.3}
 """What a token of the assistant's text or speech counts in the loss, one of speech that differs from the one before it,
-and a piece of a word. Most tokens of speech go on with the same sound; what to say next is decided where it changes."""
+a piece of a word, a token of a drawing, one of music. Most tokens of speech go on with the same sound; what to say next
+is decided where it changes."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of packed dialogues, [B, ROW] each: tokens, what is learned there or IGNORE, which dialogue."""
+    """Rows of packed dialogues, int16 [B, ROW] each: tokens, what is learned there or IGNORE, which dialogue."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    documents: np.ndarray
+
+    @property
+    def tokens(self) -> int:
+        return int((self.documents >= 0).sum())
+
+
+@dataclass(frozen=True)
+class Task:
+    """A batch where it is computed: rows [B, ROW] to read, and of the places where something is learned [N] where in
+    the flattened rows they are, the token there, and what is learned."""
 
     inputs: Tensor
-    targets: Tensor
     documents: Tensor
+    where: Tensor
+    given: Tensor
+    wanted: Tensor
 
-    def to(self, device: torch.device) -> Batch:
-        return Batch(self.inputs.to(device), self.targets.to(device), self.documents.to(device))
+    @classmethod
+    def of(cls, batch: Batch, device: torch.device) -> Task:
+        where = np.flatnonzero(batch.targets != IGNORE)
+        found = (batch.inputs, batch.documents, where, batch.inputs.flat[where], batch.targets.flat[where])
+        pinned = device.type == "cuda"
+        tensors = (torch.from_numpy(array.astype(np.int64)) for array in found)
+        return cls(*((t.pin_memory() if pinned else t).to(device, non_blocking=True) for t in tensors))
 
 
 def batches(examples: Iterator[Example], rows: int) -> Iterator[Batch]:
     """Batches of one shape: training is compiled once. A dialogue goes to the fullest row with room for it."""
     waiting: list[Example] = []
     while True:
-        waiting += [next(examples) for _ in range(8 * rows - len(waiting))]
+        while sum(len(example.tokens) for example in waiting) < SPARE * rows * ROW:
+            waiting += islice(examples, rows)
         packed: list[list[Example]] = [[] for _ in range(rows)]
         room = [ROW] * rows
         left = []
@@ -123,23 +151,20 @@ def batches(examples: Iterator[Example], rows: int) -> Iterator[Batch]:
 
 
 def _packed(rows: list[list[Example]]) -> Batch:
-    inputs, documents = torch.zeros(len(rows), ROW, dtype=torch.long), torch.full((len(rows), ROW), -1)
-    targets = torch.full((len(rows), ROW), IGNORE)
+    shape = len(rows), ROW
+    batch = Batch(np.zeros(shape, np.int16), np.full(shape, IGNORE, np.int16), np.full(shape, -1, np.int16))
     for r, row in enumerate(rows):
         start = 0
         for number, example in enumerate(row):
             end = start + len(example.tokens)
-            inputs[r, start:end], documents[r, start:end] = torch.tensor(example.tokens), number
-            targets[r, start:end] = torch.tensor(example.targets)
+            batch.inputs[r, start:end], batch.documents[r, start:end] = example.tokens, number
+            batch.targets[r, start:end] = example.targets
             start = end
-    return Batch(inputs, targets, documents)
+    return batch
 
 
 def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
-    """States of packed rows, every dialogue alone. Plain products: on a CPU their gradients are faster.
-
-    A block of queries sees no key after it, so the products leave most of those out.
-    """
+    """States of packed rows, every dialogue alone."""
     row = inputs.shape[1]
     same = documents[:, :, None] == documents[:, None, :]
     visible = same & torch.ones(row, row, dtype=torch.bool, device=inputs.device).tril()
@@ -147,30 +172,56 @@ def packed_hidden(model: Llama, inputs: Tensor, documents: Tensor) -> Tensor:
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(-3, -2) for x in (q, k, v))
-        q, blocks = q * q.shape[-1] ** -0.5, []
-        for start in range(0, row, QUERIES):
-            end = start + QUERIES
-            scores = torch.matmul(q[..., start:end, :], k[..., :end, :].transpose(-1, -2)) + bias[..., start:end, :end]
-            blocks.append(torch.matmul(scores.softmax(-1), v[..., :end, :]))
-        return torch.cat(blocks, -2).transpose(-3, -2)
+        attention = F.scaled_dot_product_attention if inputs.is_cuda else _plain_attention
+        return attention(q, k, v, bias).transpose(-3, -2)
 
     return model.hidden(inputs, attend=attend)
 
 
-def losses(model: Llama, hidden: Tensor, batch: Batch, words: Vocabulary) -> tuple[Tensor, dict[str, float]]:
-    """Weighted mean loss of what is learned, and accuracy by kind."""
-    where = batch.targets != IGNORE
-    wanted, given = batch.targets[where], batch.inputs[where]
-    scores = model.logits(hidden[where]).float()
-    codes = words.speech.tokens
-    speech = (wanted >= codes.start) & (wanted < codes.stop)
-    heard = (given >= codes.start) & (given < codes.stop) & (wanted < words.text.stop)
-    changed = speech & (wanted != given)
-    kinds = {"text": ~speech & ~heard, "speech": speech & ~changed, "change": changed, "words": heard}
-    weight = sum(WEIGHTS[kind] * mask for kind, mask in kinds.items())
+def _plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Plain products: on a CPU their gradients are faster. A block of queries sees no key after it, so the products
+    leave most of those out."""
+    q, blocks = q * q.shape[-1] ** -0.5, []
+    for start in range(0, q.shape[-2], QUERIES):
+        end = start + QUERIES
+        scores = torch.matmul(q[..., start:end, :], k[..., :end, :].transpose(-1, -2)) + bias[..., start:end, :end]
+        blocks.append(torch.matmul(scores.softmax(-1), v[..., :end, :]))
+    return torch.cat(blocks, -2)
+
+
+def losses(model: Llama, hidden: Tensor, task: Task, words: Vocabulary) -> tuple[Tensor, Tensor]:
+    """Weighted mean loss of what is learned, and for each kind of WEIGHTS how many were right and how many there are
+    [kinds, 2]. Nothing waits for the device."""
+    wanted = task.wanted
+    scores = model.logits(hidden.flatten(0, 1)[task.where]).float()
+
+    def among(tokens: Tensor, modality: Modality | None) -> Tensor:
+        codes = modality.tokens if modality is not None else range(0)
+        return (tokens >= codes.start) & (tokens < codes.stop)
+
+    speech, image, music = (among(wanted, modality) for modality in (words.speech, words.image, words.music))
+    heard = among(task.given, words.speech) & (wanted < words.text.stop)
+    changed = speech & (wanted != task.given)
+    masks = {"speech": speech & ~changed, "change": changed, "words": heard, "image": image, "music": music}
+    masks["text"] = ~(speech | heard | image | music)
+    kinds = torch.stack([masks[kind] for kind in WEIGHTS]).float()
+    weight = torch.tensor(list(WEIGHTS.values()), device=wanted.device) @ kinds
     loss = (F.cross_entropy(scores, wanted, reduction="none") * weight).sum() / weight.sum()
     right = (scores.argmax(-1) == wanted).float()
-    return loss, {kind: float(right[mask].mean()) for kind, mask in kinds.items()}
+    return loss, torch.stack((kinds @ right, kinds.sum(1)), 1).detach()
+
+
+def shares(counts: Tensor) -> str:
+    """What part was right, by kind; kinds that did not occur are left out."""
+    found = zip(WEIGHTS, counts.tolist(), strict=True)
+    return " ".join(f"{kind} {right / total:.3f}" for kind, (right, total) in found if total)
+
+
+def again(dialogues: Dialogues, seed: int, split: syllabus.Split) -> Dialogues:
+    """Other dialogues with the same corpus, which is shared."""
+    others = copy.copy(dialogues)
+    others.rng, others.seed, others.split = random.Random(seed), seed, split
+    return others
 
 
 def train(options: argparse.Namespace) -> None:
@@ -180,28 +231,34 @@ def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     run: Path = options.run
     checkpoint = run / "model.pt"
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {}
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True) if checkpoint.exists() else {}
     spent, step = state.get("seconds", 0.0), state.get("step", 0)
-    dialogues = Dialogues(options.codes, run, seed=options.seed * 1000 + step)
-    held_out = copy.copy(dialogues)  # the corpus is shared
-    held_out.split, held_out.rng, held_out.seed = "held_out", random.Random(7), 7
+    dialogues = Dialogues(options.codes, run, seed=0)
     config = {**CONFIG, "vocab_size": dialogues.words.size, "torch_dtype": "float16"}
     (run / "config.json").write_text(json.dumps(config, indent=1))
+
+    def stream(number: int) -> Iterator[Batch]:
+        return batches(iter(again(dialogues, options.seed * 1_000_000 + step * 100 + number, "train")), options.rows)
+
+    examples = fed(stream, options.workers)
+    held_out = islice(batches(iter(again(dialogues, 7, "held_out")), options.rows), CHECKED)
+    check = [Task.of(batch, device) for batch in held_out]
     masters = Llama.from_config(config).to(device)
     if state:
         masters.load_state_dict(state["model"])
     model = copy.deepcopy(masters).to(quick_dtype(device))  # computes; the masters keep what bfloat16 would round away
-    pairs = list(zip(masters.parameters(), model.parameters(), strict=True))
+    master: list[Tensor] = list(masters.parameters())
+    used: list[Tensor] = list(model.parameters())
     inside = {id(p) for n, p in masters.named_parameters() if p.ndim == 2 and "layers" in n}
     optimizers = [
         torch.optim.Muon(
-            [p for p in masters.parameters() if id(p) in inside],
+            [p for p in master if id(p) in inside],
             lr=options.rate,
             weight_decay=0.05,
             adjust_lr_fn="match_rms_adamw",
         ),
         torch.optim.AdamW(
-            [p for p in masters.parameters() if id(p) not in inside],
+            [p for p in master if id(p) not in inside],
             lr=options.rate,
             betas=(0.9, 0.98),
             weight_decay=0.0,
@@ -209,43 +266,36 @@ def train(options: argparse.Namespace) -> None:
     ]
     for optimizer, saved in zip(optimizers, state.get("optimizers", []), strict=False):
         optimizer.load_state_dict(saved)
-    hidden_of = torch.compile(packed_hidden, dynamic=False)
-    check = [b.to(device) for _, b in zip(range(4), batches(iter(held_out), options.rows), strict=False)]
-    ahead = ThreadPoolExecutor(1)
-    stream = batches(iter(dialogues), options.rows)
-    following = ahead.submit(next, stream)
-    total, began, recent, seen = options.minutes * 60, time.monotonic(), [], state.get("tokens", 0)
-    first = step
+    # On a GPU compiling takes longer than it saves in some minutes.
+    hidden_of = torch.compile(packed_hidden, dynamic=False) if device.type == "cpu" else packed_hidden
+    total, began, seen = options.minutes * 60, time.monotonic(), state.get("tokens", 0)
+    first, lost, right = step, torch.zeros((), device=device), torch.zeros(len(WEIGHTS), 2, device=device)
     while (elapsed := spent + time.monotonic() - began) < total:
         rate = options.rate * min(1.0, (step - first + 1) / 100, max(0.02, (1 - elapsed / total) / options.decay))
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate
-        batch, following = following.result().to(device), ahead.submit(next, stream)
-        loss, right = losses(model, hidden_of(model, batch.inputs, batch.documents), batch, dialogues.words)
+        batch = next(examples)
+        task = Task.of(batch, device)
+        loss, counts = losses(model, hidden_of(model, task.inputs, task.documents), task, dialogues.words)
         loss.backward()
-        for master, used in pairs:
-            master.grad, used.grad = used.grad.float(), None
-        torch.nn.utils.clip_grad_norm_(masters.parameters(), 1.0)
+        for mine, copied in zip(master, used, strict=True):
+            mine.grad, copied.grad = copied.grad.float(), None
+        torch.nn.utils.clip_grad_norm_(master, 1.0)
         for optimizer in optimizers:
             optimizer.step()
         with torch.no_grad():
-            for master, used in pairs:
-                used.copy_(master)
-        step, seen = step + 1, seen + int((batch.documents >= 0).sum())
-        recent.append((float(loss.detach()), *right.values()))
+            torch._foreach_copy_(used, master)
+            lost, right = lost + loss.detach(), right + counts
+        step, seen = step + 1, seen + batch.tokens
         if step % 50 == 0:
-            mean = np.nanmean(recent[-50:], 0)
-            shares = " ".join(f"{kind} {share:.3f}" for kind, share in zip(WEIGHTS, mean[1:], strict=True))
-            print(
-                f"step {step} loss {mean[0]:.3f} {shares} {seen / 1e6:.2f} M tokens {elapsed:.0f} s rate {rate:.5f}",
-                flush=True,
-            )
+            told = f"step {step} loss {float(lost) / 50:.3f} {shares(right)} {seen / 1e6:.2f} M tokens"
+            print(f"{told} {elapsed:.0f} s rate {rate:.5f}", flush=True)
+            lost, right = torch.zeros_like(lost), torch.zeros_like(right)
         if step % 250 == 0:
             save(checkpoint, masters, optimizers, step, seen, spent + time.monotonic() - began)
             with torch.no_grad():
-                found = [losses(model, packed_hidden(model, b.inputs, b.documents), b, dialogues.words) for b in check]
-            shares = ", ".join(f"{kind} {np.mean([f[1][kind] for f in found]):.3f}" for kind in WEIGHTS)
-            print(f"  held out: {shares}", flush=True)
+                found = [losses(model, packed_hidden(model, t.inputs, t.documents), t, dialogues.words) for t in check]
+            print(f"  held out: {shares(torch.stack([counts for _, counts in found]).sum(0))}", flush=True)
     save(checkpoint, masters, optimizers, step, seen, total)
 
 
@@ -280,6 +330,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/nano"))
     parser.add_argument("--minutes", type=float, default=70)
     parser.add_argument("--rows", type=int, default=8, help="rows of a batch")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make examples")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--decay", type=float, default=0.4, help="share of the budget over which the rate falls to 0")
     parser.add_argument("--threads", type=int, default=0)

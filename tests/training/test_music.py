@@ -20,7 +20,7 @@ from training.music.score import INSTRUMENTS, MOODS, TEMPOS, Score, Tags, all_ta
 from training.syllabus import music as syllabus
 from training.syllabus.dialogue import plain_words
 from training.syllabus.grammar import fill
-from training.syllabus.intent import Answer
+from training.syllabus.intent import Answer, State
 
 SEEDS = range(3)
 PIECES = [compose(tags, seed) for tags in all_tags() for seed in SEEDS]
@@ -213,10 +213,10 @@ def test_the_listener_hears_pieces_of_any_length() -> None:
 BY_NAME = {intent.name: intent for intent in syllabus.MUSIC}
 
 
-def asked(name: str, tune: Tags | None, **slots: object) -> Answer:
-    """The answer to the first row with these slots, after a tune was played."""
+def asked(name: str, tune: Tags | None, given: Tags | None = None, **slots: object) -> Answer:
+    """The answer to the first row with these slots, after a tune was played and music was given."""
     rows = [row for row in BY_NAME[name].rows if all(row[slot] == value for slot, value in slots.items())]
-    return BY_NAME[name].answer(syllabus.MusicState(tune=tune), rows[0])
+    return BY_NAME[name].answer(State(tune=tune, given=given), rows[0])
 
 
 def test_what_is_said_is_what_is_played() -> None:
@@ -224,8 +224,8 @@ def test_what_is_said_is_what_is_played() -> None:
         for row in intent.rows:
             for state in intent.states[:20]:
                 answer = intent.answer(state, row)
-                if isinstance(answer, syllabus.Performance):
-                    assert syllabus.tags_said(answer.text) == answer.plays == answer.remember["tune"]
+                if answer.plays is not None:
+                    assert syllabus.tags_said(answer.text) == answer.plays
                 words = set(plain_words(answer.text))
                 assert words & set(answer.expect_any), (intent.name, answer)
 
@@ -251,11 +251,12 @@ def test_nothing_can_be_changed_before_something_was_played(name: str) -> None:
 
 
 def test_music_that_is_heard_is_described_truly() -> None:
-    for row in BY_NAME["describe_music"].rows:
-        assert syllabus.tags_said(asked("describe_music", None, hears=row["hears"]).text) == row["hears"]
+    for tags in all_tags():
+        assert syllabus.tags_said(asked("describe_music", None, tags).text) == tags
     heard = Tags("organ", "scary", "fast")
-    assert asked("is_it_instrument", None, hears=heard, instrument="organ").text == "Yes, that is the organ."
-    assert asked("is_it_instrument", None, hears=heard, instrument="harp").text == "No, that is the organ."
+    assert asked("is_it_instrument", None, heard, instrument="organ").text == "Yes, that is the organ."
+    assert asked("is_it_instrument", None, heard, instrument="harp").text == "No, that is the organ."
+    assert asked("which_tempo", None).text == syllabus.NOTHING_GIVEN
 
 
 def test_captions_name_all_tags() -> None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
+from training.music.score import Tags, all_tags
 from training.syllabus.counting import CALENDAR, COUNTING
 from training.syllabus.grammar import Split, combination_held_out, fill
-from training.syllabus.intent import ANYTHING, NOTHING, OUTSIDE, Answer, Intent, Row, State
+from training.syllabus.intent import ANYTHING, NOTHING, OUTSIDE, Answer, Intent, Picture, Row, State
 from training.syllabus.memory import MEMORY
+from training.syllabus.music import MUSIC
 from training.syllabus.nano import NANO
 from training.syllabus.outside import outside_sentence, written
+from training.syllabus.pictures import PICTURES, any_picture
 from training.syllabus.play import PLAY
 from training.syllabus.social import SOCIAL
 from training.syllabus.things import THINGS
 
 GRAMMAR: dict[str, Intent] = {
-    intent.name: intent for intent in (*SOCIAL, *NANO, *COUNTING, *CALENDAR, *THINGS, *PLAY, *MEMORY)
+    intent.name: intent
+    for intent in (*SOCIAL, *NANO, *COUNTING, *CALENDAR, *THINGS, *PLAY, *MEMORY, *PICTURES, *MUSIC)
 }
 NOT_UNDERSTOOD = "I am sorry, I did not understand that."
 NOT_HEARD = "I am sorry, I heard nothing."
 _OUTSIDE_SHARE, _NOTHING_SHARE = 0.07, 0.015
 _MAX_TURNS = 4
+_CAMERA = 0.12
+"""Share of the dialogues in which the camera shows this and that while other things are talked about."""
 _BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now", "please", "hello")
 _ASKING = ("tell me", "can you tell me", "could you tell me", "please tell me", "do you know", "i want to know",
            "i would like to know")
@@ -33,13 +39,19 @@ _QUESTION_WORDS = ("what", "which", "who", "where", "how", "why", "when")
 @dataclass(frozen=True)
 class Turn:
     """One exchange. `user` is what is spoken ("" is noise or silence), `heard` its right transcript, `reply` the right
-    answer; a reply that has none of the words `expect_any` (lower case) answers another intent."""
+    answer; a reply that has none of the words `expect_any` (lower case) answers another intent. Before it nano may be
+    shown a picture or given music, or have its camera covered; behind the reply it may draw or play."""
 
     user: str
     heard: str
     reply: str
     intent: str
     expect_any: tuple[str, ...]
+    shown: Picture | None = None
+    dark: bool = False
+    given: Tags | None = None
+    draws: Picture | None = None
+    plays: Tags | None = None
 
 
 @dataclass(frozen=True)
@@ -124,20 +136,23 @@ class _Speaker:
 
     def __init__(self, rng: random.Random, split: Split) -> None:
         self._rng, self._split = rng, split
+        self._camera = rng.random() < _CAMERA
         self._state = State()
         self._row: Row = {}
         self.turns: list[Turn] = []
 
     def say(self, name: str) -> None:
         """A turn of the intent, or one outside the syllabus, or nothing but noise."""
-        if name == OUTSIDE:
-            self._miss(OUTSIDE, outside_sentence(self._rng, self._split, user_words()), NOT_UNDERSTOOD, "understand")
-        elif name == NOTHING:
-            self._miss(NOTHING, "", NOT_HEARD, "nothing")
-        else:
-            intent = GRAMMAR[name]
+        intent = GRAMMAR.get(name)
+        turn = self._before_words(intent)
+        if intent is not None:
             user, row = _sentence(self._rng, self._split, intent, self._state)
-            self._exchange(user, intent, row)
+            self._exchange(turn, user, intent, row)
+        elif name == OUTSIDE:
+            user = outside_sentence(self._rng, self._split, user_words())
+            self._miss(turn, OUTSIDE, user, NOT_UNDERSTOOD, "understand")
+        else:
+            self._miss(turn, NOTHING, "", NOT_HEARD, "nothing")
 
     def prepare(self, intent: Intent) -> None:
         """The turn that the intent needs before it, at times with another one between."""
@@ -162,16 +177,53 @@ class _Speaker:
         chosen = _combination(self._rng, self._split, partial(self._rng.choice, topic.follow), rows) if rows else None
         if chosen is None:
             return False
-        self._exchange(fill(*chosen), topic, chosen[1])
+        self._exchange(self._before_words(topic), fill(*chosen), topic, chosen[1])
         return True
 
-    def _exchange(self, user: str, intent: Intent, row: Row) -> None:
+    def _before_words(self, intent: Intent | None) -> Turn:
+        """A turn without words yet: what nano sees and hears before them. Questions about a picture or music come with
+        it, or later, or at times without any."""
+        rng, takes = self._rng, intent.takes if intent else ""
+        chance = rng.random()
+        turn = Turn("", "", "", "", ())
+        if takes == "picture":
+            known = 0.35 if self._state.seen else 0.1
+            turn = replace(turn, dark=chance < 0.06, shown=any_picture(rng) if chance >= known else None)
+        elif takes == "music":
+            if chance >= (0.3 if self._state.given else 0.05):
+                turn = replace(turn, given=rng.choice(all_tags()))
+        elif self._camera:
+            turn = replace(turn, dark=chance < 0.06, shown=any_picture(rng) if chance >= 0.5 else None)
+        seen, before = self._state.seen, self._state.seen_before
+        if turn.shown and seen and seen.count:
+            before = seen
+        self._state = replace(
+            self._state,
+            seen=turn.shown or seen,
+            seen_before=before,
+            dark=turn.dark,
+            given=turn.given or self._state.given,
+        )
+        return turn
+
+    def _exchange(self, turn: Turn, user: str, intent: Intent, row: Row) -> None:
         answer = intent.answer(self._state, row)
-        self.turns.append(Turn(user, user, answer.text, intent.name, answer.expect_any))
+        self.turns.append(
+            replace(
+                turn,
+                user=user,
+                heard=user,
+                reply=answer.text,
+                intent=intent.name,
+                expect_any=answer.expect_any,
+                draws=answer.draws,
+                plays=answer.plays,
+            )
+        )
         self._state, self._row = _remember(self._state, user, intent, answer), row
 
-    def _miss(self, name: str, user: str, reply: str, expect: str) -> None:
-        self.turns.append(Turn(user, user, reply, name, (expect,)))
+    def _miss(self, turn: Turn, name: str, user: str, reply: str, expect: str) -> None:
+        self.turns.append(replace(turn, user=user, heard=user, reply=reply, intent=name, expect_any=(expect,)))
         self._state = replace(self._state, heard=user, said=reply, topic=name, offer="", riddle="")
 
 
@@ -180,7 +232,8 @@ def _remember(state: State, user: str, intent: Intent, answer: Answer) -> State:
     if intent.name in ("repeat", "what_did_i_say"):
         return replace(state, heard=user, said=answer.text)
     topic = {"another_one": state.topic, "yes": state.offer}.get(intent.name, "") or intent.name
-    changes = {"topic": topic, "offer": "", "riddle": "", **answer.remember}
+    made = {"drawn": answer.draws or state.drawn, "tune": answer.plays or state.tune}
+    changes = {"topic": topic, "offer": "", "riddle": "", **made, **answer.remember}
     return replace(state, heard=user, said=answer.text, **changes)
 
 
@@ -189,7 +242,7 @@ def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) ->
 
     Held-out ones are phrasings never trained on or, one time in four, trained phrasings in a filling never trained on.
     """
-    rows = list(intent.rows)
+    rows: Sequence[Row] = intent.rows
     if intent.likely and rng.random() < 0.5:
         rows = [row for row in rows if intent.likely(state, row)] or rows
     chosen = None
@@ -199,7 +252,9 @@ def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) ->
     return fill(_decorated(rng, split, intent, phrasing), row), row
 
 
-def _combination(rng: random.Random, split: Split, draw: Callable[[], str], rows: list[Row]) -> tuple[str, Row] | None:
+def _combination(
+    rng: random.Random, split: Split, draw: Callable[[], str], rows: Sequence[Row]
+) -> tuple[str, Row] | None:
     """A phrasing and a row that go together in this split and never in the other; None where there seem to be none."""
     for _ in range(200):
         phrasing, row = draw(), rng.choice(rows)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from training.music.score import Tags
 from training.syllabus.grammar import Phrasings
 
 ANYTHING = "anything"  # any intent that needs no preparation itself
@@ -14,8 +15,17 @@ Row = Mapping[str, Any]  # one filling of an intent's slots, with the facts its 
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a picture shows: so many of a thing in a colour, or a count of 0 where there is nothing to be seen."""
+
+    thing: str  # of training.pictures.NAMES
+    colour: str  # of world.COLOURS
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class State:
-    """What nano may remember of a dialogue: what it was told, what was said last, what it has told already."""
+    """What nano may remember of a dialogue: what it was told and shown, what was said last, what it told and made."""
 
     name: str = ""
     colour: str = ""
@@ -28,15 +38,23 @@ class State:
     topic: str = ""  # the intent that "another one" or "and a cat" refers to
     offer: str = ""  # what nano has just offered to tell
     riddle: str = ""  # the answer to the riddle it has just asked
+    seen: Picture | None = None  # the last picture it was shown
+    seen_before: Picture | None = None  # the last one before that with a thing in it
+    dark: bool = False  # the camera sees nothing now
+    drawn: Picture | None = None  # its last drawing
+    given: Tags | None = None  # the last music that it was given to hear
+    tune: Tags | None = None  # the last music that it played
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A reply, the words of which at least one proves the intent, and what is to be remembered."""
+    """A reply, the words of which at least one proves the intent, what is to be remembered, and what follows it."""
 
     text: str
     expect_any: tuple[str, ...]
     remember: Mapping[str, Any] = field(default_factory=dict)
+    draws: Picture | None = None
+    plays: Tags | None = None
 
 
 Answering = Callable[[State, Row], Answer]
@@ -62,6 +80,7 @@ class Intent:
     polite: bool = False  # a request that takes "please"
     bare: bool = False  # takes nothing before or after it
     states: tuple[State, ...] = (State(),)  # the states that give different answers
+    takes: Literal["", "picture", "music"] = ""  # what it is about, shown or played with it or a few turns ago
 
 
 def intent(

@@ -1,18 +1,20 @@
 """Music in conversation: asking for a tune, changing the last one, asking what music it was that was just heard.
 
 A reply names the tune's instrument, mood and tempo (the medium one is left unsaid), and the music follows it:
-`Performance.plays` says what. What is not asked for is happy, medium, on the piano. Where the user gives music to
-listen to, the row's `hears` says which. `tags_said` reads tags from a text, to compare what is said with what was
-played.
+`Answer.plays` says what. What is not asked for is happy, medium, on the piano. Questions about music are answered from
+`State.given`, the last that the user gave to listen to. `tags_said` reads tags from a text, to compare what is said
+with what was played.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from training.music.score import INSTRUMENTS, MOODS, TEMPOS, Tags, all_tags
 from training.syllabus.intent import Answer, Answering, Intent, Row, State, intent
+from training.syllabus.world import with_article
 
 USUAL = Tags("piano", "happy", "medium")
 WORDS = {
@@ -33,26 +35,13 @@ _UNKNOWN = ("drums", "saxophone", "banjo", "cello", "clarinet", "accordion", "ba
 _ORDER = tuple(TEMPOS)  # slow, medium, fast
 _ALL = ", the ".join(list(INSTRUMENTS)[:-1]) + " and the " + list(INSTRUMENTS)[-1]
 NOTHING_PLAYED = "I have not played anything yet."
-
-
-@dataclass(frozen=True)
-class MusicState(State):
-    """What nano remembers, the last tune it has played included."""
-
-    tune: Tags | None = None
-
-
-@dataclass(frozen=True)
-class Performance(Answer):
-    """A reply that is followed by music."""
-
-    plays: Tags = USUAL
+NOTHING_GIVEN = "You have not played me anything yet."
 
 
 def described(tags: Tags) -> str:
     """'a slow sad tune on the violin'."""
     words = f"{tags.tempo} {tags.mood}" if tags.tempo != "medium" else tags.mood
-    return f"{_article(words)} tune on the {tags.instrument}"
+    return f"{with_article(words)} tune on the {tags.instrument}"
 
 
 def tags_said(text: str) -> Tags | None:
@@ -74,14 +63,10 @@ def captions(tags: Tags) -> list[str]:
     found = []
     for mood in WORDS[tags.mood]:
         words = mood if tags.tempo == "medium" else f"{tags.tempo} {mood}"
-        found.append(f"{_article(words)} tune on the {tags.instrument}")
+        found.append(f"{with_article(words)} tune on the {tags.instrument}")
         found.append(f"{words} {tags.instrument} music")
-        found.append(f"{_article(mood)} piece for {tags.instrument}, {pace}")
+        found.append(f"{with_article(mood)} piece for {tags.instrument}, {pace}")
     return found
-
-
-def _article(words: str) -> str:
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
 def _asked() -> Iterator[Row]:
@@ -102,13 +87,13 @@ def _noun_phrases(instrument: str | None, mood: str | None, tempo: str | None) -
             continue
         on = f" on the {instrument}" if instrument else ""
         yield f"some {adjectives} {f'{instrument} music' if instrument else 'music'}{tail}"
-        yield f"{_article(f'{adjectives} tune'.strip())}{on}{tail}"
+        yield f"{with_article(f'{adjectives} tune'.strip())}{on}{tail}"
         yield f"something {adjectives}{on}{tail}"
 
 
-def _performed(tune: Tags) -> Performance:
+def _performed(tune: Tags) -> Answer:
     words = (tune.instrument, *((tune.tempo,) if tune.tempo != "medium" else ()))
-    return Performance(f"Here is {described(tune)}.", words, {"tune": tune}, tune)
+    return Answer(f"Here is {described(tune)}.", words, plays=tune)
 
 
 def _play(state: State, row: Row) -> Answer:
@@ -116,21 +101,16 @@ def _play(state: State, row: Row) -> Answer:
     return _performed(Tags(instrument or USUAL.instrument, mood or USUAL.mood, tempo or USUAL.tempo))
 
 
-def _tune(state: State) -> Tags | None:
-    return state.tune if isinstance(state, MusicState) else None
-
-
 def _changed(state: State, row: Row) -> Answer:
     """The last tune with the row's tags in place of its own."""
-    tune = _tune(state)
-    if tune is None:
+    if state.tune is None:
         return Answer(NOTHING_PLAYED, ("anything",))
-    return _performed(replace(tune, **row["changes"]))
+    return _performed(replace(state.tune, **row["changes"]))
 
 
 def _hurried(steps: int) -> Answering:
     def answer(state: State, row: Row) -> Answer:
-        tune = _tune(state)
+        tune = state.tune
         if tune is None:
             return Answer(NOTHING_PLAYED, ("anything",))
         tempo = _ORDER.index(tune.tempo) + steps
@@ -142,37 +122,56 @@ def _hurried(steps: int) -> Answering:
 
 
 def _played(state: State, row: Row) -> Answer:
-    tune = _tune(state)
-    if tune is None:
+    if state.tune is None:
         return Answer(NOTHING_PLAYED, ("anything",))
-    return Answer(f"I played {described(tune)}.", (tune.instrument,))
+    return Answer(f"I played {described(state.tune)}.", (state.tune.instrument,))
 
 
-def _is_it(state: State, row: Row) -> Answer:
-    heard = row["hears"].instrument
-    if row["instrument"] == heard:
-        return Answer(f"Yes, that is the {heard}.", ("yes",))
-    return Answer(f"No, that is the {heard}.", ("no",))
+def _about_given(about: Callable[[Tags, Row], Answer]) -> Answering:
+    """An answer about the music that was given, or that none was."""
+
+    def answer(state: State, row: Row) -> Answer:
+        return Answer(NOTHING_GIVEN, ("played",)) if state.given is None else about(state.given, row)
+
+    return answer
 
 
-_STATES = (MusicState(), *(MusicState(tune=tags) for tags in all_tags()))
-_HEARD = [
-    {
-        "hears": tags,
-        "description": described(tags),
-        "instrument": tags.instrument,
-        "mood": tags.mood,
-        "tempo": "at a medium speed" if tags.tempo == "medium" else tags.tempo,
-        "tempo_word": tags.tempo,
-    }
-    for tags in all_tags()
-]
-_ASKED_IF = [{"hears": row["hears"], "instrument": name} for row in _HEARD for name in INSTRUMENTS]
+def _description(given: Tags, row: Row) -> Answer:
+    return Answer(f"That is {described(given)}.", (given.instrument,))
+
+
+def _instrument(given: Tags, row: Row) -> Answer:
+    return Answer(f"That is the {given.instrument}.", (given.instrument,))
+
+
+def _mood(given: Tags, row: Row) -> Answer:
+    return Answer(f"That sounds {given.mood}.", (given.mood,))
+
+
+def _tempo(given: Tags, row: Row) -> Answer:
+    pace = "at a medium speed" if given.tempo == "medium" else given.tempo
+    return Answer(f"It is {pace}.", (given.tempo,))
+
+
+def _is_it(given: Tags, row: Row) -> Answer:
+    word = "Yes" if row["instrument"] == given.instrument else "No"
+    return Answer(f"{word}, that is the {given.instrument}.", (given.instrument,))
+
+
+_STATES = (State(), *(State(tune=tags) for tags in all_tags()))
+_GIVEN = (State(), *(State(given=tags) for tags in all_tags()))
+_PLAIN = (State(), *(State(given=Tags(name, "happy", "medium")) for name in INSTRUMENTS))
 _MOOD_CHANGES = [
     {"mood": word, "more": _MORE[mood], "changes": {"mood": mood}} for mood in MOODS for word in WORDS[mood]
 ]
-_INSTRUMENT_CHANGES = [{"instrument": name, "changes": {"instrument": name}} for name in INSTRUMENTS]
-_AFTER = ("play_music", "change_instrument", "change_mood", "faster", "slower")
+_INSTRUMENT_CHANGES = [
+    {"instrument": name, "an_instrument": with_article(name), "changes": {"instrument": name}} for name in INSTRUMENTS
+]
+_AFTER_TUNE: dict[str, Any] = {
+    "after": ("play_music",),
+    "suits": lambda state: state.tune is not None,
+    "states": _STATES,
+}
 
 MUSIC: tuple[Intent, ...] = (
     intent("play_music", "plays music: eight instruments, six moods, three tempos", """
@@ -187,30 +186,41 @@ MUSIC: tuple[Intent, ...] = (
         (can|could) i hear {music}
         now play {music}
         {music}
+        (start|put on) {music}
+        i need {music}
+        (can|could) we hear {music}
+        it is time for {music}
         !i would love to hear {music}
         !would you play {music} (for us|)
-    """, _play, rows=_asked(), weight=12, polite=True, follow=("and {music}", "and now {music}", "now {music}"),
+        !i want you to play {music}
+    """, _play, rows=_asked(), weight=13, polite=True,
+           follow=("and {music}", "and now {music}", "now {music}", "now play {music}", "then play {music}"),
            likely=lambda state, row: row["asked"][0] is not None and row["asked"][1] is not None),
     intent("faster", "plays its last tune faster", """
         (a bit|a little|) faster
+        (now|and now|and) faster
+        (a bit|a little|) quicker
+        i want it faster
         (make|play) it (a bit|a little|) faster
         (can|could) you (play|make) (it|that) (a bit|) faster
-        (too slow|that is too slow)
+        (that|this|the tune) is too slow
         play (that|the same|it again) (but|) faster
         more quickly
         !(now|and now) the same but quicker
         !speed it up
-    """, _hurried(1), after=_AFTER, directly=True, alone=0.06, weight=3, polite=True, states=_STATES),
+    """, _hurried(1), **_AFTER_TUNE, directly=True, alone=0.05, weight=3, polite=True),
     intent("slower", "plays its last tune slower", """
         (a bit|a little|) slower
+        (now|and now|and) slower
+        i want it slower
         (make|play) it (a bit|a little|) slower
         (can|could) you (play|make) (it|that) (a bit|) slower
-        (too fast|that is too fast)
+        (that|this|the tune) is too fast
         play (that|the same|it again) (but|) slower
         more slowly
         !(now|and now) the same but not so fast
         !slow it down
-    """, _hurried(-1), after=_AFTER, directly=True, alone=0.06, weight=3, polite=True, states=_STATES),
+    """, _hurried(-1), **_AFTER_TUNE, directly=True, alone=0.05, weight=3, polite=True),
     intent("change_mood", "plays its last tune in another mood", """
         make it {more}
         make it {mood}
@@ -219,22 +229,26 @@ MUSIC: tuple[Intent, ...] = (
         play it {more}
         (now|and now) the same but {mood}
         i want it {more}
+        (now|and now|and) {mood}
+        more {mood}
         {mood} instead
         !it should be {more}
-        !turn it into something {mood}
-    """, _changed, rows=_MOOD_CHANGES, after=_AFTER, directly=True, alone=0.06, weight=4, polite=True, states=_STATES),
+        !it should sound {mood}
+    """, _changed, rows=_MOOD_CHANGES, **_AFTER_TUNE, directly=True, alone=0.05, weight=4, polite=True),
     intent("change_instrument", "plays its last tune on another instrument", """
         on the {instrument} instead
         (now|and now|and|) on the {instrument}
         (play|can you play|could you play) (it|that|the same) on the {instrument} (instead|)
         the same (tune|thing|) on the {instrument}
         (use|take) the {instrument} instead
-        with the {instrument} (instead|)
+        with (the {instrument}|{an_instrument}) (instead|)
+        (now|and now|and) with (the {instrument}|{an_instrument})
+        (can|could) you (play|do) it with {an_instrument}
+        i want it (on the {instrument}|with {an_instrument})
         make it the {instrument}
-        !i would rather hear it on the {instrument}
+        !i would like to hear it on the {instrument}
         !how does it sound on the {instrument}
-    """, _changed, rows=_INSTRUMENT_CHANGES, after=_AFTER, directly=True, alone=0.06, weight=4, polite=True,
-           states=_STATES),
+    """, _changed, rows=_INSTRUMENT_CHANGES, **_AFTER_TUNE, directly=True, alone=0.05, weight=4, polite=True),
     intent("play_again", "plays its last tune again", """
         (play|can you play|could you play) (it|that) (once more|again)
         (play|let me hear) the same (tune|music|) again
@@ -242,17 +256,18 @@ MUSIC: tuple[Intent, ...] = (
         i want to hear (it|that) again
         !(one more time|once more) the same tune
         !let me hear that (once more|one more time)
-    """, _changed, rows=({"changes": {}},), after=_AFTER, directly=True, alone=0.06, weight=2, polite=True,
-           states=_STATES),
+    """, _changed, rows=({"changes": {}},), **_AFTER_TUNE, directly=True, alone=0.05, weight=3, polite=True),
     intent("what_did_you_play", "remembers what it played", """
         what did you (just|) play
         what was that (tune|music)
         which (tune|music) did you play
         what kind of music did you play
-        do you (know|remember) what you played
+        do you (know|remember) what you (just|) played
+        what have you played
+        (tell me|say) what you played
         !(can|could) you tell me what you played
         !tell me what that tune was
-    """, _played, after=_AFTER, alone=0.15, weight=2, states=_STATES),
+    """, _played, **_AFTER_TUNE, alone=0.15, weight=2),
     intent("what_music", "says which instruments and moods it can play", """
         what (music|instruments) can you play
         which instruments (can you play|do you know|do you have)
@@ -267,6 +282,9 @@ MUSIC: tuple[Intent, ...] = (
         (how|what) can your music (sound|be like)
         which moods can your music have
         can you play in different moods
+        which moods are there (in your music|)
+        tell me (what|which) moods you know
+        how many moods (can you play|do you know)
         !what moods does your music have
     """, "My music can be happy, sad, calm, exciting, scary or funny.", "scary", weight=1.5),
     intent("other_instrument", "says honestly which instruments it cannot play", """
@@ -289,7 +307,7 @@ MUSIC: tuple[Intent, ...] = (
         listen to (this|that)
         !(can|could) you describe (this|that) music
         !what is playing
-    """, "That is {description}.", "{instrument}", _HEARD, weight=5),
+    """, _about_given(_description), takes="music", weight=7, states=_GIVEN),
     intent("which_instrument", "names the instrument it hears", """
         (what|which) instrument is (this|that)
         (what|which) instrument (do you hear|is playing)
@@ -298,7 +316,7 @@ MUSIC: tuple[Intent, ...] = (
         what is it played on
         !(can|could) you name (this|that) instrument
         !who is playing there
-    """, "That is the {instrument}.", "{instrument}", _HEARD, weight=4),
+    """, _about_given(_instrument), takes="music", weight=4, states=_PLAIN),
     intent("which_mood", "says what mood the music that it hears has", """
         (what|which) mood is (this|that)
         (what|which) mood does it have
@@ -307,20 +325,23 @@ MUSIC: tuple[Intent, ...] = (
         is it (happy|sad|calm|exciting|scary|funny) music
         what feeling does (this|that) (music|tune) have
         !(can|could) you tell me the mood of (this|that) music
-    """, "That sounds {mood}.", "{mood}", _HEARD, weight=3),
+    """, _about_given(_mood), takes="music", weight=4,
+           states=(State(), *(State(given=Tags("piano", mood, "medium")) for mood in MOODS))),
     intent("which_tempo", "says how fast the music is that it hears", """
         is (this|that) (music|tune|) (fast or slow|slow or fast)
         how fast is (this|that|it) (music|tune|)
         (what|which) (tempo|speed) (does it have|is it)
         is it (slow|fast) music
         !(can|could) you tell me how fast (this|that) is
-    """, "It is {tempo}.", "{tempo_word}", _HEARD, weight=3),
+    """, _about_given(_tempo), takes="music", weight=4,
+           states=(State(), *(State(given=Tags("piano", "happy", tempo)) for tempo in TEMPOS))),
     intent("is_it_instrument", "says whether it hears an instrument", """
         is (this|that|it) the {instrument}
         is (this|that|it) (played|) on the {instrument}
         do you hear the {instrument}
         is there an instrument like the {instrument}
         !(can|could) you hear the {instrument}
-    """, _is_it, rows=_ASKED_IF, weight=3,
-           likely=lambda state, row: row["instrument"] == row["hears"].instrument),
+    """, _about_given(_is_it), rows=[{"instrument": name} for name in INSTRUMENTS], takes="music", weight=3,
+           states=_PLAIN,
+           likely=lambda state, row: state.given is not None and row["instrument"] == state.given.instrument),
 )  # fmt: skip

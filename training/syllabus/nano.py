@@ -17,8 +17,8 @@ _LIKABLE = [*((f"{noun:s}", f"{noun:are}") for noun in NOUNS if noun.kind), ("mu
 _LANGUAGES = "French German Spanish Italian Chinese Russian".split()
 
 
-def _no_music(state: State, row: Row) -> Answer:
-    return Answer("I cannot make music yet. Shall I say a rhyme?", ("music",), {"offer": "rhyme"})
+def _no_song(state: State, row: Row) -> Answer:
+    return Answer("I cannot sing. Shall I say a rhyme?", ("sing",), {"offer": "rhyme"})
 
 
 IDENTITY: tuple[Intent, ...] = (
@@ -70,7 +70,7 @@ IDENTITY: tuple[Intent, ...] = (
         what questions can i ask (you|)
         !(can|could) you tell me what you can do
         !(hello|hi) what can you do
-    """, "I can talk, count, add, tell jokes, and answer small questions.", "jokes"),
+    """, "I can talk, count, tell jokes, look at things, draw and play music.", "jokes"),
     intent("help", "offers help", """
         help (me|) (please|)
         i need (your|some|) help (please|)
@@ -211,19 +211,19 @@ IDENTITY: tuple[Intent, ...] = (
 )
 
 ABILITY: tuple[Intent, ...] = (
-    intent("can_you_see", "says honestly that it cannot see", """
-        can you see (me|this|my face|anything|something|)
-        do you see (me|this|my hand|my face)
-        what (can|do) you see (now|)
-        look at (me|this|my face)
-        can you look at (me|this)
+    intent("can_you_see", "says that it sees what it is shown", """
+        can you see (me|my face|anything|something|)
+        do you see (me|my face)
+        (can|could) you see (things|pictures)
+        look at (me|my face)
+        can you look at (me|pictures|a picture)
         how do i look (today|)
         do you have (a camera|eyes to see)
-        what am i (wearing|holding) (now|)
-        what is this
-        !are you able to see (me|this|)
-        !tell me what you see
-    """, "I cannot see yet. I can only hear you.", "see"),
+        do you look at pictures
+        are you able to see
+        !are you able to see (me|pictures)
+        !can you also see
+    """, "Yes, I can see. Show me something and I will tell you what it is.", "show"),
     intent("can_you_hear", "confirms that it hears", """
         (can|do) you hear me (now|well|)
         are you (still|) (there|listening)
@@ -235,30 +235,43 @@ ABILITY: tuple[Intent, ...] = (
         !(well|okay) can you hear me
         !tell me can you hear me
     """, "Yes, I can hear you well.", "hear", bare=True),
-    intent("can_you_draw", "says honestly that it cannot draw yet", """
-        (can|could) you draw (something|a picture|)
-        (can|could) you draw (me|) a (cat|house|tree|flower)
-        draw (me|) a (picture|cat|house|tree|flower|dog)
-        please draw (me|) (something|a picture|a cat|a house)
+    intent("can_you_draw", "says that it draws", """
+        can you draw (well|)
         do you (draw|paint) (pictures|)
-        (make|paint|show) me a picture
-        can you (paint|make|show me) a picture
-        i want (a|to see a) picture
+        can you (draw|paint|make) pictures
+        do you know how to draw
+        do you like to draw
+        are you good at drawing
+        what can you draw (for me|)
+        what do you know how to draw
+        tell me what you can draw
         !are you able to draw
-        !i want you to draw (something|a picture)
-    """, "I cannot draw yet. I can only talk.", "draw"),
-    intent("can_you_sing", "says honestly that it cannot make music yet", """
-        (can|could) you (sing|make music|play music) (for me|)
-        (sing|play) (me|) a song
-        play (me|) (some|) music
-        please (sing|play) (something|a song)
-        do you (sing|play music) (well|)
-        i want to hear (a song|some music|music)
-        can you (sing|play) (me|) a song
+        !(can|could) you tell me what you can draw
+    """, "Yes, I can draw animals, fruit, tools and more, in any colour.", "tools"),
+    intent("can_you_sing", "says honestly that it does not sing", """
+        can you sing (well|)
+        (can|could|will) you sing (for me|a song|me a song)
+        sing (me|) (a song|something)
+        please sing (something|a song)
+        do you sing (well|)
+        do you like to sing
         do you know (a|any) song
-        !are you able to (sing|make music)
-        !i want you to (sing|play) (something|a song)
-    """, _no_music),
+        i want you to sing
+        !are you able to sing
+        !i want you to sing (something|a song)
+    """, _no_song),
+    intent("can_you_play", "says that it plays music", """
+        can you (make|play) music (well|)
+        do you (make|play) music
+        do you know how to (make|play) music
+        are you good at music
+        do you like to play music
+        can you play an instrument
+        do you play an instrument
+        are you a musician
+        !are you able to (make|play) music
+        !can you also play music
+    """, "Yes, I play music on eight instruments.", "eight"),
     intent("can_you_do", "says that it cannot act in the world", """
         can you {verb} (well|)
         are you able to {verb}

@@ -230,6 +230,22 @@ NOUNS = ANIMALS + tuple(_thing(cells) for cells in _table(_THINGS))
 NOUN = {noun.name: noun for noun in NOUNS}
 COLOURS = ("red", "blue", "green", "yellow", "orange", "purple", "pink", "brown", "black", "white", "grey")
 
+_PICTURED = """
+dog brown, cat orange, cow white, pig pink, sheep white, horse brown, duck yellow, chicken white, lion orange,
+tiger orange, bear brown, elephant grey, monkey brown, mouse grey, rabbit white, frog green, bird blue, owl brown,
+bee yellow, snake green, fish blue, spider black, penguin black, whale blue, fox orange, apple red, banana yellow,
+orange orange, lemon yellow, strawberry red, cherry red, carrot orange, cucumber green, tomato red, bread brown,
+cheese yellow, cake pink, pizza yellow, egg white, milk white, hat black, shirt blue, shoe brown, sock white,
+glove red, bed brown, chair brown, sofa red, knife grey, spoon grey, hammer grey, saw grey, scissors red,
+broom yellow, ladder brown, cup white, pot black, bottle green, clock red, phone black, camera black, computer grey,
+lamp yellow, key yellow, pencil yellow, book blue, toothbrush blue, umbrella purple, bag brown, door brown,
+candle white, glasses black, ball orange, kite red, drum red, piano black, guitar brown, violin brown, bell yellow,
+car red, bus yellow, train black, bike blue, boat white, plane white, truck green, rose red, tulip pink, sun yellow,
+moon yellow, tree green, leaf green, cloud white
+"""
+PICTURED = {name: colour for name, colour in (pair.split() for pair in _PICTURED.split(","))}
+"""The things that nano sees and draws (training.pictures.NAMES), and the colour that it draws them in unasked."""
+
 NUMBERS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
            "seventeen eighteen nineteen twenty").split()
 LARGE_NUMBERS = "thirty forty fifty sixty seventy eighty ninety".split()
