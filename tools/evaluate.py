@@ -19,7 +19,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -294,11 +294,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"evaluate: {fault}", file=sys.stderr)
         return 2
     print(table(report))
+    failed = list(faults(report))
+    for row_id, fault in failed:
+        print(f"evaluate: row {row_id}: {fault}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def faults(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Ids of rows and what went wrong in them."""
     for row in report["rows"]:
         for turn in row["turns"]:
-            if "error" in turn:
-                print(f"evaluate: row {row['id']}: {turn['error']}", file=sys.stderr)
-    return 1 if report["summary"]["errors"] else 0
+            own_views = (answer for output in turn["outputs"] for answer in output.get("again", ()))
+            yield from ((row["id"], answer["error"]) for answer in (turn, *own_views) if "error" in answer)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -354,7 +354,9 @@ def test_the_command_runs_a_model_set(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of diffusers' imports
-def test_the_command_judges_drawings_and_tunes(tmp_path: Path, tokenizer_folder: Path) -> None:
+def test_the_command_judges_drawings_and_tunes(
+    tmp_path: Path, tokenizer_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "artist"
     folder.mkdir()
     artist_folder(folder, tokenizer_folder, ("image", "music"))
@@ -380,9 +382,10 @@ steps = 2
     again = [{"text": "and this", "expect_any": ["nothing"], "intent": "what"}]
     path = manifest(tmp_path, {"id": "a", "turns": [{"image": "red.png", "text": "draw this", "again": again}]})
     out = tmp_path / "out.json"
-    assert main([str(path), "--config", str(config), "--json", str(out)]) == 0
+    assert main([str(path), "--config", str(config), "--json", str(out)]) == 1
+    assert "1,600 Hz" in capsys.readouterr().err, "a tune of the tiny codec is too crude to be heard again"
     report = json.loads(out.read_text("utf-8"))
-    drawing, tune = report["rows"][0]["turns"][0]["outputs"]
+    _, drawing, tune = report["rows"][0]["turns"][0]["outputs"]
     assert (drawing["kind"], tune["kind"]) == ("image", "music") and Path(drawing["file"]).is_file()
     assert tune["lasts_s"] > 0 and [len(of["again"]) for of in (drawing, tune)] == [1, 1]
     assert (tmp_path / "out" / "drawings.png").is_file() and (tmp_path / "out" / "tunes.png").is_file()
