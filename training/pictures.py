@@ -1,9 +1,10 @@
 """Pictures that nano's eyes and hand learn from: emoji of many artists, recoloured, seen by a camera or drawn.
 
-`fetch` gets the icon sets with npm. `camera` (and `development`, by an artist never trained on) puts one to four of a
-thing on a cluttered background, in perspective, badly lit, blurred, half hidden, noisy. `drawing` is one thing, upright
-on paper. `sheet` shows what the things look like in every set, in their own and in all other colours, and some of each
-part: look at it after every change. The words are those of the syllabus.
+`fetch` gets the icon sets with npm, `icons` renders what is used of them into one file, which the rest reads.
+`camera` (and `development`, by an artist never trained on) puts one to four of a thing on a cluttered background, in
+perspective, badly lit, blurred, half hidden, noisy, through JPEG. `drawing` is one thing, upright on paper. `sheet`
+shows what the things look like in every set, in their own and in all other colours, and some of each part: look at it
+after every change. The words are those of the syllabus.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import multiprocessing
 import subprocess
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -32,10 +34,19 @@ SETS = {
     "twemoji": "1.2.5",  # CC BY 4.0
     "streamline-emojis": "1.2.4",  # CC BY 4.0
     "emojione": "1.2.3",  # CC BY 4.0
+    "mdi": "1.2.3",  # Apache-2.0
+    "mingcute": "1.2.8",  # Apache-2.0
+    "ph": "1.2.2",  # MIT
+    "fa6-solid": "1.2.4",  # CC BY 4.0
+    "game-icons": "1.2.4",  # CC BY 3.0
 }
 """npm packages @iconify-json/*. Reserved, never to be trained on: Microsoft's Fluent emoji, flat or not."""
 DEVELOPMENT = "emojione"
 """The artist kept out of training, to check on."""
+SILHOUETTES = {"mdi": "", "mingcute": "-fill", "ph": "-fill", "fa6-solid": "", "game-icons": ""}
+"""Sets of one colour, which draw plain things under plain names, and how the names of the filled ones end."""
+SILHOUETTE = 0.4
+"""How often a silhouette is taken, for one time that an icon in colour is."""
 
 OBJECTS: dict[str, str] = {
     "dog": "dog-face dog dogside",
@@ -136,8 +147,20 @@ OBJECTS: dict[str, str] = {
 NAMES = tuple(OBJECTS)
 assert all(name in NOUN for name in NAMES), "eyes, drawings and dialogues share one list of words"
 
-REJECTED = {("icon-park", name) for name in "mouse apple egg scissors chicken bread".split()}
-"""A computer's mouse, a company's sign, and what one does not recognize."""
+REJECTED = {
+    (artist, name)
+    for artist, names in {
+        "icon-park": "mouse apple egg scissors chicken bread",
+        "noto-v1": "sailboat",
+        "mdi": "mouse apple bee bike cup pizza phone",
+        "mingcute": "mouse apple chicken pig clock bottle drum pot shirt broom",
+        "ph": "mouse horse lamp",
+        "game-icons": "orange lion pig-face phone toothbrush musical-keyboard",
+        "fa6-solid": "broom phone",
+    }.items()
+    for name in names.split()
+}
+"""A computer's mouse, a company's sign, a receiver alone, and what one does not recognize."""
 
 CLUTTER = """hourglass wrench gear package envelope newspaper trophy compass magnet toolbox test-tube microscope
 telescope bricks rock wood cactus mushroom chestnut pretzel croissant sushi ring crown gem-stone balloon wrapped-gift
@@ -163,11 +186,12 @@ assert tuple(PROTOTYPES) == COLOURS
 NAMED_WITHIN = 24.0
 """A thing whose main colour is farther than this from every prototype (CIELAB) has no name for its colour."""
 
-ICON = 160
+ICON = 128
 """Pixels of an icon as rendered."""
 SIZE = 160
 """Pixels of a picture."""
-SHARD = 1000
+SHARD = 500
+RENDERED = "icons.npz"
 PAPER, SHADOW = (214, 224, 232), (184, 195, 204)
 """What drawings stand on: neither of them the colour of anything that is drawn."""
 NOTHING = -1
@@ -193,8 +217,7 @@ def to_rgb(lab: np.ndarray) -> np.ndarray:
     f = np.stack((y + lab[..., 1] / 500, y, y - lab[..., 2] / 200), -1)
     xyz = np.where(f > 0.2069, f**3, (f - 16 / 116) / 7.787)
     linear = (xyz @ _TO_LINEAR.T).clip(0, 1)
-    rgb = np.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, 12.92 * linear)
-    return (255 * rgb).round().astype(np.uint8)
+    return _SRGB[(4095 * linear + 0.5).astype(np.int16)]
 
 
 _WHITE = np.array([0.95047, 1.0, 1.08883])
@@ -202,6 +225,9 @@ _TO_XYZ = (
     np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) / _WHITE[:, None]
 ).astype(np.float32)
 _TO_LINEAR = np.linalg.inv(_TO_XYZ.astype(np.float64)).astype(np.float32)
+_LINEAR = np.linspace(0, 1, 4096)
+_SRGB = np.where(_LINEAR > 0.0031308, 1.055 * _LINEAR ** (1 / 2.4) - 0.055, 12.92 * _LINEAR)
+_SRGB = (255 * _SRGB).round().astype(np.uint8)
 _PROTOTYPES = [(index, to_lab(np.array(rgb))) for index, name in enumerate(COLOURS) for rgb in PROTOTYPES[name]]
 
 
@@ -222,38 +248,41 @@ class Icon:
     artist: str
     name: str
     rgba: np.ndarray
+    share: np.ndarray  # how much every pixel belongs to the main colour, [ICON, ICON] uint8
 
     @cached_property
-    def _parts(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """CIELAB of every pixel, how much it belongs to the main colour [ICON, ICON], that colour's lightness."""
-        lab, alpha = to_lab(self.rgba[..., :3]), self.rgba[..., 3] / 255
-        centres, areas = clusters(lab[alpha > 0.5])
-        members = main_clusters(centres, areas)
-        closeness = np.exp(-((lab[..., None, :] - centres) ** 2).sum(-1) / (2 * 12.0**2)) + 1e-9
-        share = closeness[..., members].sum(-1) / closeness.sum(-1)
-        weight = share * alpha
-        return lab, share, float((lab[..., 0] * weight).sum() / weight.sum())
+    def _lab(self) -> tuple[np.ndarray, np.ndarray]:
+        """CIELAB of every pixel, and of the main colour."""
+        lab, weight = to_lab(self.rgba[..., :3]), self.share * (self.rgba[..., 3:] / 255)[..., 0]
+        return lab, (lab * weight[..., None]).sum((0, 1)) / weight.sum()
 
     @cached_property
     def colour(self) -> int:
         """The name of the main colour, as an index; NOTHING if it has none."""
-        lab, share, _ = self._parts
-        weight = share * self.rgba[..., 3]
-        return colour_of((lab * weight[..., None]).sum((0, 1)) / weight.sum())
+        return colour_of(self._lab[1])
 
     def recoloured(self, colour: int, rng: np.random.Generator | None = None) -> np.ndarray:
         """RGBA with the main colour exchanged, light and shade kept; `rng` chooses the tone."""
-        lab, share, lightness = self._parts
+        lab, main = self._lab
         tones = PROTOTYPES[COLOURS[colour]]
         target = to_lab(np.array(tones[0 if rng is None else rng.integers(len(tones))]))
         if rng is not None:
-            target = target + rng.uniform(-5, 5, 3)
+            target = target + rng.uniform(-5, 5, 3).astype(np.float32)
         contrast = 0.55 if COLOURS[colour] in ("black", "white") else 0.8
         new = np.empty_like(lab)
-        new[..., 0] = (target[0] + contrast * (lab[..., 0] - lightness)).clip(6, 97)
+        new[..., 0] = (target[0] + contrast * (lab[..., 0] - main[0])).clip(6, 97)
         new[..., 1:] = target[1:] * (new[..., :1] / max(target[0], 1)).clip(0.6, 1.15)
-        mixed = to_rgb(share[..., None] * new + (1 - share[..., None]) * lab)
-        return np.concatenate((mixed, self.rgba[..., 3:]), -1)
+        share = self.share[..., None].astype(np.float32) / 255
+        return np.concatenate((to_rgb(lab + share * (new - lab)), self.rgba[..., 3:]), -1)
+
+
+def main_share(rgba: np.ndarray) -> np.ndarray:
+    """How much every pixel of RGBA [H, W, 4] belongs to the main colour: [H, W] uint8."""
+    lab = to_lab(rgba[..., :3])
+    centres, areas = clusters(lab[rgba[..., 3] > 127])
+    closeness = np.exp(-((lab[..., None, :] - centres) ** 2).sum(-1) / (2 * 12.0**2)) + 1e-9
+    share = closeness[..., main_clusters(centres, areas)].sum(-1) / closeness.sum(-1)
+    return (255 * share).round().astype(np.uint8)
 
 
 def clusters(pixels: np.ndarray, count: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -322,20 +351,41 @@ class Artist:
         return render(f'{head} viewBox="{left} {top} {width} {height}">{icon["body"]}</svg>')
 
 
-def load_icons(folder: Path, artists: list[str]) -> list[list[Icon]]:
-    """For each of NAMES, all its icons by these artists, in the order of OBJECTS' names."""
-    sets = [Artist(folder, name) for name in artists]
-    found: list[list[Icon]] = []
-    for thing, names in enumerate(OBJECTS.values()):
-        pairs = [(a, name) for name in names.split() for a in sets if (a.name, name) not in REJECTED]
-        drawn = ((a.name, name, a.draw(name)) for a, name in pairs)
-        found.append([Icon(thing, artist, name, rgba) for artist, name, rgba in drawn if rgba is not None])
-    return found
+def names_for(thing: str, artist: str) -> list[str]:
+    """The names under which an artist may have the thing."""
+    names = OBJECTS[thing].split()
+    if artist in SILHOUETTES:
+        names = [name + SILHOUETTES[artist] for name in dict.fromkeys([*names, thing])]
+    return [name for name in names if (artist, name.removesuffix(SILHOUETTES.get(artist, ""))) not in REJECTED]
 
 
-def load_clutter(folder: Path) -> list[np.ndarray]:
-    artist = Artist(folder, "noto")
-    return [rgba for name in CLUTTER if (rgba := artist.draw(name)) is not None]
+def render_all(options: argparse.Namespace) -> None:
+    """Draw every icon of every set, and the clutter, once: with these, SVG is not needed any more."""
+    wanted = [(NOTHING, rank, "noto", name) for rank, name in enumerate(CLUTTER)]
+    for artist in SETS:
+        for thing, word in enumerate(NAMES):
+            wanted += [(thing, rank, artist, name) for rank, name in enumerate(names_for(word, artist))]
+    sets = {name: Artist(options.icons, name) for name in SETS}
+    icons = []
+    for thing, _, artist, name in sorted(wanted, key=lambda row: row[:2]):
+        if (rgba := sets[artist].draw(name)) is not None:
+            rgba = np.where(rgba[..., 3:] > 0, rgba, 0)
+            icons.append(Icon(thing, artist, name, rgba, main_share(rgba) * (rgba[..., 3] > 0)))
+    path = options.icons / RENDERED
+    np.savez_compressed(path, **{f.name: np.array([getattr(icon, f.name) for icon in icons]) for f in fields(Icon)})
+    print(f"{path}: {len(icons)} icons, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def load_icons(folder: Path) -> list[Icon]:
+    """All that was rendered, the most telling of every thing first; the clutter's thing is NOTHING."""
+    with np.load(folder / RENDERED) as file:
+        columns = [file[field.name] for field in fields(Icon)]
+    return [Icon(int(thing), str(a), str(n), rgba, share) for thing, a, n, rgba, share in zip(*columns, strict=True)]
+
+
+def by_thing(icons: list[Icon], artists: list[str]) -> list[list[Icon]]:
+    """For each of NAMES, its icons by these artists."""
+    return [[i for i in icons if i.thing == thing and i.artist in artists] for thing in range(len(NAMES))]
 
 
 # ---- Scenes
@@ -375,16 +425,21 @@ def surface(rng: np.random.Generator) -> Image.Image:
     else:
         period = rng.uniform(10, 50)
         mix = 0.5 + 0.5 * np.sign(np.sin(period * along) * np.sin(period * aside))
-    lab = first + np.asarray(mix)[..., None] * (second - first)
-    lab[..., 0] += 6 * (noise_field(rng, 4) - 0.5) + rng.normal(0, rng.uniform(0, 2.5), (SIZE, SIZE))
-    return Image.fromarray(to_rgb(lab.astype(np.float32).clip((2, -70, -70), (98, 70, 70))))
+    shades = to_rgb(np.array((first, second)).clip((2, -70, -70), (98, 70, 70))).astype(np.float32)
+    light = 1 + 0.15 * (noise_field(rng, 4) - 0.5) + normal(rng, rng.uniform(0, 0.05), (SIZE, SIZE))
+    pixels = (shades[0] + np.asarray(mix, np.float32)[..., None] * (shades[1] - shades[0])) * light[..., None]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def normal(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> np.ndarray:
+    return np.float32(deviation) * rng.standard_normal(shape, np.float32)
 
 
 def random_colour(rng: np.random.Generator) -> tuple[int, ...]:
     return tuple(int(x) for x in to_rgb(np.array([rng.uniform(10, 95), *rng.normal(0, 25, 2)], np.float32)))
 
 
-def background(rng: np.random.Generator, clutter: list[np.ndarray]) -> Image.Image:
+def background(rng: np.random.Generator, clutter: list[Icon]) -> Image.Image:
     """A surface with edges, boxes and things that are not asked for, mostly out of focus."""
     scene = surface(rng)
     draw = ImageDraw.Draw(scene)
@@ -394,24 +449,22 @@ def background(rng: np.random.Generator, clutter: list[np.ndarray]) -> Image.Ima
         shape = draw.ellipse if rng.random() < 0.25 else draw.rectangle
         shape((x, y, x + width, y + height), fill=random_colour(rng))
     for _ in range(rng.integers(0, 4)):
-        side = int(rng.uniform(0.12, 0.4) * SIZE)
-        icon = Image.fromarray(clutter[rng.integers(len(clutter))])
-        icon = icon.resize((side, side)).rotate(rng.uniform(0, 360), Image.Resampling.BILINEAR, expand=True)
+        icon = tilted(clutter[rng.integers(len(clutter))].rgba, int(rng.uniform(0.12, 0.4) * SIZE), rng)
         scene.paste(icon, tuple(int(v) for v in rng.uniform(-0.1, 0.9, 2) * SIZE), icon)
     return scene.filter(ImageFilter.GaussianBlur(float(rng.choice([0, 0.7, 1.5, 3]))))
 
 
 def tilted(icon: np.ndarray, side: int, rng: np.random.Generator) -> Image.Image:
-    """The icon `side` pixels large, mirrored or not, turned and seen at an angle."""
-    image = Image.fromarray(icon)
-    if rng.random() < 0.5:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    image = image.rotate(rng.normal(0, 14) if rng.random() < 0.85 else rng.uniform(0, 360), Image.Resampling.BICUBIC)
+    """The icon `side` pixels large, mirrored or not, stretched, turned and seen at an angle."""
+    turn = np.radians(rng.normal(0, 14) if rng.random() < 0.85 else rng.uniform(0, 360))
+    turned = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    mirrored = np.array([rng.choice([-1, 1]), 1]) * rng.uniform(1, 1.25, 2)
     reach = rng.uniform(0, 0.22)
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
-    seen = corners + rng.uniform(-reach, reach, (4, 2))
-    return image.transform((side, side), Image.Transform.PERSPECTIVE, homography(corners * side, seen * ICON),
-                           Image.Resampling.BICUBIC)  # fmt: skip
+    seen = (corners + rng.uniform(-reach, reach, (4, 2)) - 0.5) * mirrored @ turned + 0.5
+    return Image.fromarray(icon).transform(
+        (side, side), Image.Transform.PERSPECTIVE, homography(corners * side, seen * ICON), Image.Resampling.BILINEAR,
+    )  # fmt: skip
 
 
 def homography(here: np.ndarray, there: np.ndarray) -> list[float]:
@@ -440,7 +493,7 @@ def places(count: int, rng: np.random.Generator) -> list[tuple[float, float, flo
 
 
 def put(scene: Image.Image, thing: Image.Image, place: tuple[float, float, float], rng: np.random.Generator) -> None:
-    """The thing at its place, on a card or with a shadow, or neither."""
+    """The thing at its place, on a card, with a shadow or an outline, or with none of them."""
     left, top = (round(c * SIZE - thing.width / 2) for c in place[:2])
     kind = rng.random()
     if kind < 0.12:  # a card, a phone's screen
@@ -455,6 +508,9 @@ def put(scene: Image.Image, thing: Image.Image, place: tuple[float, float, float
         alpha = alpha.point([int(a * shade) for a in range(256)])
         at = (left + int(rng.uniform(-8, 8)), top + int(rng.uniform(0, 8)))
         scene.paste(Image.new("RGB", thing.size), at, alpha)
+    elif kind < 0.87:  # a sticker
+        outline = thing.getchannel("A").filter(ImageFilter.MaxFilter(int(rng.choice([3, 5]))))
+        scene.paste((int(rng.choice([20, 250])),) * 3, (left, top), outline)
     scene.paste(thing, (left, top), thing)
 
 
@@ -476,24 +532,38 @@ def exposed(scene: Image.Image, rng: np.random.Generator) -> Image.Image:
     slope = rng.normal(0, 0.25, 2)
     light = (1 + slope[0] * down + slope[1] * across).clip(0.4, 1.6) * rng.uniform(0.65, 1.15)
     cast = 1 + rng.normal(0, 0.04, 3)
-    pixels = (pixels * light[..., None] * cast).clip(0, 1) ** rng.uniform(0.8, 1.25)
+    pixels = (pixels * (light[..., None] * cast).astype(np.float32)).clip(0, 1) ** np.float32(rng.uniform(0.8, 1.25))
     haze = rng.uniform(0, 0.1)
-    pixels = haze + (1 - haze) * pixels + rng.normal(0, rng.uniform(0, 0.035), pixels.shape)
-    return Image.fromarray((255 * pixels.clip(0, 1)).astype(np.uint8))
+    pixels = 255 * (haze + (1 - haze) * pixels) + normal(rng, rng.uniform(0, 9), pixels.shape)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def through_jpeg(image: Image.Image, quality: int) -> np.ndarray:
+    """What is left of it [SIZE, SIZE, 3]."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 class Camera:
     """Makes camera pictures of the artists' things."""
 
-    def __init__(self, folder: Path, artists: list[str]):
-        self.icons, self.clutter = load_icons(folder, artists), load_clutter(folder)
-        self.seen = [thing for thing, icons in enumerate(self.icons) if icons]
+    def __init__(self, icons: list[Icon], artists: list[str]):
+        self.icons = [things for things in by_thing(icons, artists) if things]
+        self.clutter = [icon for icon in icons if icon.thing == NOTHING]
+        weights = [np.array([SILHOUETTE if i.artist in SILHOUETTES else 1 for i in things]) for things in self.icons]
+        self.shares = [weight / weight.sum() for weight in weights]
 
-    def shot(self, rng: np.random.Generator) -> tuple[Image.Image, Label]:
+    def shot(self, rng: np.random.Generator) -> tuple[np.ndarray, Label]:
+        """RGB [SIZE, SIZE, 3] uint8 and what it shows."""
+        image, label = self._scene(rng)
+        return through_jpeg(image, int(rng.integers(45, 95))), label
+
+    def _scene(self, rng: np.random.Generator) -> tuple[Image.Image, Label]:
         if rng.random() < 0.05:
-            return self.empty(rng), Label(NOTHING, NOTHING, 0)
-        icons = self.icons[self.seen[rng.integers(len(self.seen))]]
-        icon = icons[rng.integers(len(icons))]
+            return self._empty(rng), Label(NOTHING, NOTHING, 0)
+        thing = rng.integers(len(self.icons))
+        icon = self.icons[thing][rng.choice(len(self.icons[thing]), p=self.shares[thing])]
         own = rng.random() < 0.3
         colour = icon.colour if own else int(rng.integers(len(COLOURS)))
         rgba = icon.rgba if own else icon.recoloured(colour, rng)
@@ -505,24 +575,24 @@ class Camera:
             hide(scene, rng)
         return exposed(scene, rng), Label(icon.thing, colour, count)
 
-    def empty(self, rng: np.random.Generator) -> Image.Image:
+    def _empty(self, rng: np.random.Generator) -> Image.Image:
         """Nothing to see: a background, or a covered or dark camera."""
         scene = background(rng, self.clutter)
         if rng.random() < 0.5:
             return exposed(scene, rng)
         blurred = np.asarray(scene.filter(ImageFilter.GaussianBlur(20)), np.float32) * rng.uniform(0, 0.3)
-        noisy = blurred + rng.normal(0, rng.uniform(0, 8), blurred.shape)
+        noisy = blurred + normal(rng, rng.uniform(0, 8), blurred.shape)
         return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
 class Paper:
     """Makes drawings: of every thing its first icon, in one hand as far as possible."""
 
-    def __init__(self, folder: Path):
-        self.icons = [icons[0] for icons in load_icons(folder, ["noto", "twemoji"])]
+    def __init__(self, icons: list[Icon]):
+        self.icons = [drawn[0] for drawn in by_thing(icons, ["noto", "twemoji"])]
 
-    def drawing(self, thing: int, colour: int, rng: np.random.Generator) -> tuple[Image.Image, Label]:
-        """The thing upright in the middle, nearly the same every time."""
+    def drawing(self, thing: int, colour: int, rng: np.random.Generator) -> tuple[np.ndarray, Label]:
+        """RGB [SIZE, SIZE, 3] uint8: the thing upright in the middle, nearly the same every time."""
         paper = Image.new("RGB", (SIZE, SIZE), PAPER)
         side = round(SIZE * rng.uniform(0.74, 0.82))
         rgba = Image.fromarray(self.icons[thing].recoloured(colour)).resize((side, side), Image.Resampling.LANCZOS)
@@ -531,69 +601,61 @@ class Paper:
         ImageDraw.Draw(paper).ellipse(ground, fill=SHADOW)
         paper = paper.filter(ImageFilter.GaussianBlur(3))
         paper.paste(rgba, tuple(corner), rgba)
-        return paper, Label(thing, colour, 1)
+        return np.asarray(paper), Label(thing, colour, 1)
 
-    def shot(self, rng: np.random.Generator) -> tuple[Image.Image, Label]:
+    def shot(self, rng: np.random.Generator) -> tuple[np.ndarray, Label]:
         return self.drawing(int(rng.integers(len(NAMES))), int(rng.integers(len(COLOURS))), rng)
 
 
 # ---- Shards
 
 
-@dataclass(frozen=True, eq=False)
-class Shard:
-    """SHARD pictures as JPEG and their labels [N, 3]: thing, colour, count."""
-
-    jpegs: list[bytes]
-    labels: np.ndarray
-
-
-def shots(options: argparse.Namespace, part: str) -> Callable[[np.random.Generator], tuple[Image.Image, Label]]:
+def shots(icons: list[Icon], part: str) -> Callable[[np.random.Generator], tuple[np.ndarray, Label]]:
     if part == "drawing":
-        return Paper(options.icons).shot
+        return Paper(icons).shot
     artists = [DEVELOPMENT] if part == "development" else [name for name in SETS if name != DEVELOPMENT]
-    return Camera(options.icons, artists).shot
+    return Camera(icons, artists).shot
 
 
 def make(options: argparse.Namespace, part: str) -> None:
-    """Write the shards of a part that are not there yet."""
+    """Write the shards of a part that are not there yet, `workers` at a time."""
     options.data.mkdir(parents=True, exist_ok=True)
     numbers = range(-(-options.count // SHARD))
     wanted = [n for n in numbers if not (options.data / f"{part}-{n:03d}.npz").exists()]
-    shoot = shots(options, part) if wanted else None
-    for number in wanted:
+    shoot = shots(load_icons(options.icons), part)
+    context = multiprocessing.get_context("fork")  # the icons are there already
+    shares = [wanted[worker :: options.workers] for worker in range(options.workers)]
+    workers = [context.Process(target=write_shards, args=(options, part, shoot, share)) for share in shares]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise SystemExit(f"not all of {part} could be made")
+
+
+def write_shards(
+    options: argparse.Namespace,
+    part: str,
+    shoot: Callable[[np.random.Generator], tuple[np.ndarray, Label]],
+    numbers: list[int],
+) -> None:
+    """SHARD pictures each, [N, SIZE, SIZE, 3] uint8, and their labels [N, 3] int16: thing, colour, count."""
+    for number in numbers:
         rng = np.random.default_rng([options.seed, zlib.crc32(part.encode()), number])
-        jpegs, labels = [], []
-        for _ in range(min(SHARD, options.count - number * SHARD)):
-            image, label = shoot(rng)
-            file = io.BytesIO()
-            image.save(file, "JPEG", quality=95 if part == "drawing" else int(rng.integers(45, 95)))
-            jpegs.append(np.frombuffer(file.getvalue(), np.uint8))
-            labels.append((label.thing, label.colour, label.count))
+        shot = [shoot(rng) for _ in range(min(SHARD, options.count - number * SHARD))]
+        labels = np.array([(label.thing, label.colour, label.count) for _, label in shot], np.int16)
         path = options.data / f"{part}-{number:03d}.npz"
         with path.with_suffix(".new").open("wb") as file:
-            np.savez(file, bytes=np.concatenate(jpegs), lengths=[len(j) for j in jpegs], labels=labels)
+            np.savez(file, pictures=np.stack([picture for picture, _ in shot]), labels=labels)
         path.with_suffix(".new").replace(path)
-        print(f"{path}: {len(jpegs)} pictures", flush=True)
+        print(f"{path}: {len(shot)} pictures", flush=True)
 
 
-def read_shard(path: Path) -> Shard:
+def read_shard(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [N, SIZE, SIZE, 3] uint8 and labels [N, 3] int16."""
     with np.load(path) as shard:
-        ends = np.cumsum(shard["lengths"])
-        pieces = np.split(shard["bytes"], ends[:-1])
-        return Shard([piece.tobytes() for piece in pieces], shard["labels"])
-
-
-def read_part(folder: Path, part: str, shards: int | None = None) -> Iterator[Shard]:
-    """The shards of a part in their order, the first `shards` of them."""
-    for path in sorted(folder.glob(f"{part}-*.npz"))[:shards]:
-        yield read_shard(path)
-
-
-def picture(jpeg: bytes, size: int = SIZE) -> np.ndarray:
-    """RGB [size, size, 3] uint8."""
-    image = Image.open(io.BytesIO(jpeg))
-    return np.asarray(image if size == SIZE else image.resize((size, size), Image.Resampling.BICUBIC))
+        return shard["pictures"], shard["labels"]
 
 
 # ---- Looking at it
@@ -613,7 +675,8 @@ def sheet(options: argparse.Namespace) -> None:
     """PNG files in the run's folder: icons.png, colours.png, camera.png, development.png, drawing.png."""
     options.run.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
-    everything = load_icons(options.icons, list(SETS))
+    drawn = load_icons(options.icons)
+    everything = by_thing(drawn, list(SETS))
     columns = max(map(len, everything))
     cells: list[Image.Image] = []
     for icons in everything:
@@ -626,9 +689,9 @@ def sheet(options: argparse.Namespace) -> None:
         cells += [Image.fromarray(a) for a in (icon.rgba, *map(icon.recoloured, range(len(COLOURS))))]
     grid(cells, 24, 56).save(options.run / "colours.png")
     for part in ("camera", "development", "drawing"):
-        shoot = shots(options, part)
-        grid([shoot(rng)[0] for _ in range(96)], 12, 104).save(options.run / f"{part}.png")
-    trained = load_icons(options.icons, [name for name in SETS if name != DEVELOPMENT])
+        shoot = shots(drawn, part)
+        grid([Image.fromarray(shoot(rng)[0]) for _ in range(96)], 12, 104).save(options.run / f"{part}.png")
+    trained = by_thing(drawn, [name for name in SETS if name != DEVELOPMENT])
     print(
         f"{len(NAMES)} things, {sum(map(len, trained))} icons to learn from; "
         f"by {DEVELOPMENT}: {sum(any(i.artist == DEVELOPMENT for i in icons) for icons in everything)} of the things"
@@ -645,8 +708,9 @@ def fetch(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["fetch", "camera", "development", "drawing", "sheet"])
+    parser.add_argument("step", choices=["fetch", "icons", "camera", "development", "drawing", "sheet"])
     parser.add_argument("--count", type=int, default=SHARD, help="pictures")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make pictures")
     parser.add_argument("--icons", type=Path, default=Path("data/icons"))
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
     parser.add_argument("--run", type=Path, default=Path("runs/pictures"))
@@ -654,6 +718,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.step == "fetch":
         fetch(options)
+    elif options.step == "icons":
+        render_all(options)
     elif options.step == "sheet":
         sheet(options)
     else:

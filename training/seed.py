@@ -1,43 +1,42 @@
 """Nano's SEED tokenizer: pictures to 32 codes that tell what, which colour and how many, and that one can draw from.
 
-`teach` writes what an ImageNet network (`training.efficientnet`) sees in every picture of `training.pictures`. `train`
-learns in one go or several, within `--minutes`: the first third without a codebook, which is then fitted to the
-latents and mixed in; the image embedding must name the thing, the colour and the number, resemble the teacher's
-features, and give a thumbnail of drawings. `look` prints what the codes of an artist never trained on tell.
-`export` writes the two files of the model folder.
+`train` learns from the pictures of `training.pictures`, also from those that are made meanwhile, in one go or several,
+within `--minutes`: the first third without a codebook, which is then fitted to the latents and mixed in; the image
+embedding must name the thing, the colour and the number, resemble what an ImageNet network (`training.efficientnet`)
+sees, and give a thumbnail of drawings. `look` prints what the codes of an artist never trained on tell, `codes` writes
+the codes of pictures for the language model, `export` the files of the model folder.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assistant.models.seed import SeedTokenizer
 from assistant.tokenizers.image import DEVIATION, MEAN, TOWER
 from training.budget import Average, Budget
 from training.efficientnet import FEATURES, EfficientNetLite0
-from training.pictures import NAMES, NOTHING, read_part
+from training.pictures import NAMES, NOTHING, SIZE, read_shard
 from training.recipe import parsed, reduced
 from training.syllabus.world import COLOURS
 
 CONFIG: dict[str, Any] = {
     "vit": {
-        "image_size": 128,
-        "patch_size": 16,
-        "width": 192,
-        "depth": 8,
-        "heads": 6,
+        "image_size": 120,
+        "patch_size": 12,
+        "width": 224,
+        "depth": 7,
+        "heads": 7,
         "mlp_ratio": 4.0,
         "layer_norm_eps": 1e-6,
     },
@@ -63,13 +62,18 @@ CONFIG: dict[str, Any] = {
     "use_qformer_image": False,
 }
 CHECKPOINT = "checkpoint.pt"
+MODEL = "model.safetensors"
+"""The average over the last steps in fp16, with the questions: what training leaves behind."""
 ANSWERS = {"thing": len(NAMES) + 1, "colour": len(COLOURS), "count": 5}
 """How many answers there are; the last thing is nothing, a count may be 0."""
 THUMBNAIL = 16
-TEACHER_SIZE = 160
+DRAWN = 4
+"""One picture in so many is a drawing: the last ones of a batch."""
 CONTINUOUS_UNTIL, QUANTIZED_FROM = 0.35, 0.5
 """Shares of the budget: before the first no codebook, from the second on the codebook alone."""
-FITTING_BATCHES = 40
+FITTING_LATENTS = 80_000
+REPORT, SAVE, LOOK_FOR_MORE = 50, 1000, 200
+"""Steps between two lines of the log, two checkpoints, and two looks for pictures that are new."""
 WEIGHTS = {
     "thing": 1.0,
     "colour": 0.7,
@@ -82,62 +86,112 @@ WEIGHTS = {
 
 
 class Pictures:
-    """JPEGs, labels and the teacher's features of a part, in memory."""
+    """Pictures of a part, their labels and the teacher's features, on the device; `refresh` takes in what is new."""
 
-    def __init__(self, folder: Path, part: str, shards: int | None = None, taught: bool = True) -> None:
-        parts = list(read_part(folder, part, shards))
-        if not parts:
+    def __init__(self, folder: Path, part: str, room: int, device: torch.device, teacher: nn.Module | None) -> None:
+        self._folder, self._part, self._teacher = folder, part, teacher
+        self._taken: set[Path] = set()
+        self._pixels = torch.empty(room, SIZE, SIZE, 3, dtype=torch.uint8, device=device)
+        self._labels = torch.empty(room, 3, dtype=torch.int64, device=device)
+        self._features = torch.empty(room if teacher else 0, FEATURES, dtype=torch.half, device=device)
+        self.count = 0
+        self.refresh()
+        if not self.count:
             raise SystemExit(f"no pictures of {part} in {folder}: make them with training.pictures")
-        self.jpegs = [jpeg for shard in parts for jpeg in shard.jpegs]
-        self.labels = np.concatenate([shard.labels for shard in parts])
-        self.features = np.concatenate([np.load(p) for p in teacher_files(folder, part)[:shards]]) if taught else None
 
-    def batch(self, indices: np.ndarray, rng: np.random.Generator | None) -> dict[str, Tensor]:
-        """pictures [B, 3, S, S] normalized, shown in 0..1, labels [B, 3], features; jittered with `rng`."""
-        shown = torch.from_numpy(np.stack([opened(self.jpegs[i], rng) for i in indices]))
-        shown = shown.permute(0, 3, 1, 2).float() / 255
-        mean, deviation = (torch.tensor(x).view(3, 1, 1) for x in (MEAN, DEVIATION))
-        batch = {
-            "pictures": (shown - mean) / deviation,
-            "shown": shown,
-            "labels": torch.from_numpy(self.labels[indices]),
-        }
-        if self.features is not None:
-            batch["features"] = torch.from_numpy(self.features[indices]).float()
-        return batch
-
-
-def opened(jpeg: bytes, rng: np.random.Generator | None) -> np.ndarray:
-    """RGB uint8 at the tokenizer's size, cut a little differently every time."""
-    image, size = Image.open(io.BytesIO(jpeg)), CONFIG["vit"]["image_size"]
-    if rng is None:
-        return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-    left, top, right, bottom = rng.uniform(0, 0.08, 4) * image.width
-    box = (left, top, image.width - right, image.height - bottom)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
-
-
-def teacher_files(folder: Path, part: str) -> list[Path]:
-    return sorted(folder.glob(f"teacher-{part}-*.npy"))
-
-
-@torch.inference_mode()
-def teach(options: argparse.Namespace) -> None:
-    device = torch.device(options.device)
-    model = EfficientNetLite0.load().to(device)
-    for part in options.parts:
-        for number, shard in enumerate(read_part(options.data, part)):
-            path = options.data / f"teacher-{part}-{number:03d}.npy"
-            if path.exists():
+    @torch.no_grad()
+    def refresh(self) -> None:
+        for path in sorted(self._folder.glob(f"{self._part}-*.npz")):
+            if path in self._taken or self.count == len(self._pixels):
                 continue
-            found = []
-            for start in range(0, len(shard.jpegs), options.batch):
-                images = (Image.open(io.BytesIO(jpeg)) for jpeg in shard.jpegs[start : start + options.batch])
-                pixels = np.stack([np.asarray(image.resize((TEACHER_SIZE,) * 2)) for image in images])
-                tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device).float()
-                found.append(model.features(tensor).half().cpu())
-            np.save(path, torch.cat(found).numpy())
-            print(path, flush=True)
+            pixels, labels = (torch.from_numpy(a[: len(self._pixels) - self.count]) for a in read_shard(path))
+            new = slice(self.count, self.count + len(pixels))
+            self._pixels[new], self._labels[new] = pixels, labels
+            if self._teacher is not None:
+                with reduced(self._pixels.device):
+                    seen = [self._teacher.features(part) for part in as_shades(self._pixels[new]).mul(255).split(250)]
+                self._features[new] = torch.cat(seen)
+            self.count += len(pixels)
+            self._taken.add(path)
+
+    @property
+    def pixels(self) -> Tensor:
+        """[N, SIZE, SIZE, 3] uint8."""
+        return self._pixels[: self.count]
+
+    @property
+    def labels(self) -> Tensor:
+        """[N, 3]"""
+        return self._labels[: self.count]
+
+    def batch(self, size: int) -> dict[str, Tensor]:
+        """Any pictures as `views`, with labels [B, 3] and features [B, FEATURES]."""
+        chosen = torch.randint(self.count, (size,), device=self._pixels.device)
+        return {
+            "shown": views(self._pixels[chosen]),
+            "labels": self._labels[chosen],
+            "features": self._features[chosen].float(),
+        }
+
+    def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All pictures [B, 3, S, S], normalized as the assistant does it, and labels [B, 3]."""
+        for pixels, labels in zip(self.pixels.split(size), self.labels.split(size), strict=True):
+            yield normalized(shrunk(pixels)), labels
+
+
+def as_shades(pixels: Tensor) -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, S, S] in 0..1."""
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def shrunk(pixels: Tensor, side: int = CONFIG["vit"]["image_size"]) -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, side, side] in 0..1, resized as PIL does it."""
+    small = F.interpolate(as_shades(pixels), (side, side), mode="bicubic", antialias=True, align_corners=False)
+    return small.clamp(0, 1)
+
+
+def normalized(shown: Tensor) -> Tensor:
+    """[B, 3, S, S] in 0..1 -> what the tokenizer takes."""
+    mean, deviation = statistics(shown.device)
+    return (shown - mean) / deviation
+
+
+@cache
+def statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """MEAN and DEVIATION [3, 1, 1], copied to the device once: every copy waits for all that is being computed."""
+    return torch.tensor(MEAN, device=device).view(3, 1, 1), torch.tensor(DEVIATION, device=device).view(3, 1, 1)
+
+
+def uniform(low: float, high: float, *shape: int, device: torch.device) -> Tensor:
+    return torch.empty(shape, device=device).uniform_(low, high)
+
+
+def views(pixels: Tensor) -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, side, side] in 0..1, each otherwise held and lit: colours keep their names."""
+    size, side, device = len(pixels), CONFIG["vit"]["image_size"], pixels.device
+    turn = uniform(-0.2, 0.2, size, device=device)
+    zoom = uniform(0.82, 1.05, 2, size, device=device)
+    mirror = 1 - 2 * torch.randint(2, (size,), device=device)
+    shift = uniform(-0.08, 0.08, 2, size, device=device)
+    across = torch.stack((mirror * zoom[0] * turn.cos(), -zoom[0] * turn.sin(), shift[0]), 1)
+    down = torch.stack((mirror * zoom[1] * turn.sin(), zoom[1] * turn.cos(), shift[1]), 1)
+    places = F.affine_grid(torch.stack((across, down), 1), [size, 3, side, side], align_corners=False)
+    shown = F.grid_sample(as_shades(pixels), places, padding_mode="reflection", align_corners=False)
+    shown = shown * uniform(0.8, 1.15, size, 1, 1, 1, device=device) * uniform(0.95, 1.05, size, 3, 1, 1, device=device)
+    grey, mean = shown.mean(1, keepdim=True), shown.mean((1, 2, 3), keepdim=True)
+    shown = grey + (shown - grey) * uniform(0.8, 1.2, size, 1, 1, 1, device=device)
+    shown = mean + (shown - mean) * uniform(0.8, 1.15, size, 1, 1, 1, device=device)
+    shown = shown + uniform(0, 0.04, size, 1, 1, 1, device=device) * torch.randn_like(shown)
+    return torch.where(patches(size, side, device), uniform(0, 1, size, 3, 1, 1, device=device), shown).clamp(0, 1)
+
+
+def patches(size: int, side: int, device: torch.device) -> Tensor:
+    """A rectangle in one picture of three, [B, 1, side, side] bool."""
+    along = torch.linspace(0, 1, side, device=device)
+    centre, reach = uniform(0, 1, 2, size, 1, device=device), uniform(0.02, 0.14, 2, size, 1, device=device)
+    reach = reach * (torch.rand(size, 1, device=device) < 1 / 3)
+    inside = (along - centre).abs() < reach
+    return (inside[0, :, None, :] & inside[1, :, :, None]).unsqueeze(1)
 
 
 class Training(nn.Module):
@@ -202,9 +256,9 @@ def losses(model: Training, out: dict[str, Tensor], batch: dict[str, Tensor], qu
     found["teacher"] = likeness(model.seer(pooled), features) + 0.3 * likeness(
         model.teacher(out["embedding"]), features
     )
-    drawn = batch["drawn"]
-    small = F.interpolate(batch["shown"][drawn], (THUMBNAIL,) * 2, mode="area").flatten(1)
-    found["thumbnail"] = F.mse_loss(model.thumbnail(out["embedding"][drawn]).float(), small)
+    drawings = batch["shown"][-(len(features) // DRAWN) :]
+    small = F.interpolate(drawings, (THUMBNAIL,) * 2, mode="area").flatten(1)
+    found["thumbnail"] = F.mse_loss(model.thumbnail(out["embedding"][-len(small) :]).float(), small)
     apart = (out["latents"].float() - out["rows"].float()).square()
     # The codebook follows the latents and, gently, the latents the codebook.
     toward = (out["latents"].detach().float() - out["rows"].float()).square().mean()
@@ -236,13 +290,13 @@ class Use:
 
     @torch.no_grad()
     def update(self, book: nn.Parameter, codes: Tensor, latents: Tensor) -> None:
-        counts = torch.bincount(codes.flatten(), minlength=len(book)).float()
-        self.share.lerp_(counts / counts.sum(), 0.01)
-        dead = (self.share < 0.02 / len(book)).nonzero().flatten()
-        if len(dead):
-            flat = latents.detach().float().flatten(0, 1)
-            book[dead] = flat[torch.randint(len(flat), (len(dead),), device=book.device)]
-            self.share[dead] = 1 / len(book)
+        ones = torch.ones(codes.numel(), device=book.device)
+        self.share.lerp_(torch.zeros_like(self.share).index_add_(0, codes.flatten(), ones) / codes.numel(), 0.01)
+        dead = self.share < 0.02 / len(book)
+        flat = latents.detach().float().flatten(0, 1)
+        strays = flat[torch.randint(len(flat), (len(book),), device=book.device)]
+        book.copy_(torch.where(dead.unsqueeze(1), strays, book))
+        self.share.masked_fill_(dead, 1 / len(book))
 
     @property
     def perplexity(self) -> float:
@@ -257,11 +311,13 @@ def mixture(fraction: float) -> float:
 
 def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    camera, drawings = (Pictures(options.data, part, options.shards) for part in ("camera", "drawing"))
-    print(f"{len(camera.jpegs)} camera pictures, {len(drawings.jpegs)} drawings", flush=True)
+    teacher = EfficientNetLite0.load(options.teacher).to(device)
+    camera, drawings = (Pictures(options.data, p, options.room, device, teacher) for p in ("camera", "drawing"))
     model = Training().to(device)
     book = model.tokenizer.quantize["embedding"].weight
-    optimizer = torch.optim.AdamW(model.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.03)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.05, fused=device.type == "cuda"
+    )
     average, budget, use = Average(model, 0.998), Budget(options.minutes), Use(len(book), device)
     path, step, fitted = options.run / CHECKPOINT, 0, False
     parts = {"model": model, "average": average.model, "optimizer": optimizer}
@@ -279,115 +335,127 @@ def train(options: argparse.Namespace) -> None:
         torch.save(state, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
-    rng, recent, pool = np.random.default_rng([options.seed, step]), [], []
+    recent: list[Tensor] = []
+    pool: list[Tensor] = []
     while budget.fraction < 1:
         for group in optimizer.param_groups:
             group["lr"] = budget.rate * options.rate
-        batch = mixed_batch(camera, drawings, options.batch, rng, device)
+        batch = mixed_batch(camera, drawings, options.batch)
         quantized = mixture(budget.fraction) if fitted else 0.0
         with reduced(device):
-            out = model(batch["pictures"], quantized, options.spoilt)
+            out = model(normalized(batch["shown"]), quantized, options.spoilt)
         found = losses(model, out, batch, quantized)
         optimizer.zero_grad()
-        sum(WEIGHTS[name] * loss for name, loss in found.items() if name in WEIGHTS).backward()
+        torch.stack([WEIGHTS[name] * loss for name, loss in found.items() if name in WEIGHTS]).sum().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update(model)
         step += 1
         if not fitted and budget.fraction >= CONTINUOUS_UNTIL:
-            pool.append(out["latents"].detach().float().flatten(0, 1))
-            if len(pool) == FITTING_BATCHES:
+            pool.append(out["latents"].detach().flatten(0, 1))
+            if sum(map(len, pool)) >= FITTING_LATENTS:
                 fit_codebook(model, torch.cat(pool))
-                average.model.load_state_dict(model.state_dict())
+                average.model.tokenizer.quantize.load_state_dict(model.tokenizer.quantize.state_dict())
                 fitted = True
                 pool.clear()
         elif fitted:
             use.update(book, out["codes"], out["latents"])
-        right = {n: float((out[n].argmax(-1) == a).float().mean()) for n, a in wanted(batch["labels"]).items()}
-        recent.append([float(loss.detach()) for loss in found.values()] + list(right.values()))
-        if step % 50 == 0:
-            mean = dict(zip([*found, *(f"right_{n}" for n in right)], np.mean(recent[-50:], 0), strict=True))
-            told = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
-            print(f"step {step} {told} codes {use.perplexity:.0f} {budget.spent:.1f} min", flush=True)
-        if step % 200 == 0:
+        right = {n: (out[n].argmax(-1) == answer).float().mean() for n, answer in wanted(batch["labels"]).items()}
+        recent.append(torch.stack([*(loss.detach() for loss in found.values()), *right.values()]))
+        if step % REPORT == 0:
+            names = [*found, *(f"right_{name}" for name in right)]
+            means = torch.stack(recent).mean(0).tolist()
+            told = " ".join(f"{name} {value:.3f}" for name, value in zip(names, means, strict=True))
+            made = camera.count + drawings.count
+            print(f"step {step} {told} codes {use.perplexity:.0f} pictures {made} {budget.spent:.2f} min", flush=True)
+            recent.clear()
+        if step % SAVE == 0:
             save()
+        if step % LOOK_FOR_MORE == 0:
+            camera.refresh()
+            drawings.refresh()
     save()
+    state = {name: tensor.half().contiguous().cpu() for name, tensor in average.model.state_dict().items()}
+    save_file(state, options.run / MODEL)
     print(f"{step} steps, {budget.spent:.1f} min", flush=True)
 
 
-def mixed_batch(
-    camera: Pictures, drawings: Pictures, size: int, rng: np.random.Generator, device: torch.device
-) -> dict[str, Tensor]:
-    """Three camera pictures for each drawing; `drawn` [B] tells the drawings."""
-    halves = [(camera, size - size // 4), (drawings, size // 4)]
-    batches = [pictures.batch(rng.integers(len(pictures.jpegs), size=n), rng) for pictures, n in halves]
-    batch = {name: torch.cat([part[name] for part in batches]).to(device) for name in batches[0]}
-    batch["drawn"] = torch.arange(size, device=device) >= size - size // 4
-    return batch
+def mixed_batch(camera: Pictures, drawings: Pictures, size: int) -> dict[str, Tensor]:
+    """Camera pictures, then one drawing for DRAWN of all."""
+    parts = camera.batch(size - size // DRAWN), drawings.batch(size // DRAWN)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def load_training(checkpoint: Path) -> Training:
-    """The average over the last steps, ready to look."""
-    model = Training()
-    model.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["average"])
-    return model.eval().requires_grad_(False)
+def load_training(model: Path) -> Training:
+    """What training left behind, ready to look."""
+    training = Training()
+    training.load_state_dict(load_file(model))
+    return training.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
 def look(options: argparse.Namespace) -> None:
     """How often the codes name thing, colour and number: by the image embedding / by a linear reader of the codes."""
-    model = load_training(options.run / CHECKPOINT)
+    device = torch.device(options.device)
+    model = load_training(options.run / MODEL).to(device)
     for part in ("development", "drawing"):
-        pictures = Pictures(options.data, part, 1, taught=False)
-        right: dict[str, list[float]] = {}
-        used: set[int] = set()
-        for start in range(0, len(pictures.jpegs), options.batch):
-            batch = pictures.batch(np.arange(start, min(start + options.batch, len(pictures.jpegs))), None)
-            out = model(batch["pictures"], 1.0, 0.0)
-            used |= set(out["codes"].flatten().tolist())
-            for name, answer in wanted(batch["labels"]).items():
-                asked = answer >= 0
+        pictures = Pictures(options.data, part, options.room, device, None)
+        right: dict[str, list[Tensor]] = {}
+        used = torch.zeros(CONFIG["n_embed"], dtype=torch.bool, device=device)
+        for batch, labels in pictures.in_order(options.batch):
+            out = model(batch, 1.0, 0.0)
+            used[out["codes"].flatten()] = True
+            for name, answer in wanted(labels).items():
                 for key in (name, f"reader_{name}"):
-                    right.setdefault(key, []).extend((out[key].argmax(-1) == answer)[asked].float().tolist())
-        told = ", ".join(f"{n} {np.mean(right[n]):.1%} / {np.mean(right[f'reader_{n}']):.1%}" for n in ANSWERS)
-        print(f"{part}: {told}; {len(used)} codes used")
+                    right.setdefault(key, []).append((out[key].argmax(-1) == answer)[answer >= 0].float())
+        share = {key: float(torch.cat(answers).mean()) for key, answers in right.items()}
+        told = ", ".join(f"{name} {share[name]:.1%} / {share[f'reader_{name}']:.1%}" for name in ANSWERS)
+        print(f"{part}: {told}; {int(used.sum())} codes used", flush=True)
+
+
+@torch.inference_mode()
+def write_codes(options: argparse.Namespace) -> None:
+    """For every part an npz with codes [N, n] and labels [N, 3] (thing, colour, count), int16."""
+    device = torch.device(options.device)
+    tokenizer = load_training(options.run / MODEL).tokenizer.to(device)
+    options.codes.mkdir(parents=True, exist_ok=True)
+    for part, name in (("camera", "camera"), ("development", "development_pictures"), ("drawing", "drawing")):
+        pairs = Pictures(options.data, part, options.room, device, None).in_order(options.batch)
+        codes, labels = zip(*((tokenizer.encode(batch), answers) for batch, answers in pairs), strict=True)
+        arrays = {"codes": torch.cat(codes), "labels": torch.cat(labels)}
+        path = options.codes / f"{name}.npz"
+        np.savez_compressed(path, **{key: tensor.cpu().numpy().astype(np.int16) for key, tensor in arrays.items()})
+        print(f"{path}: {len(arrays['codes'])} pictures", flush=True)
 
 
 def export(options: argparse.Namespace) -> None:
-    """seed.json, seed_quantizer.safetensors and eva_vit.safetensors, in fp16; says how many codes change by that."""
-    tokenizer = load_training(options.run / CHECKPOINT).tokenizer
-    state = {key: tensor.half().contiguous() for key, tensor in tokenizer.state_dict().items()}
+    """seed.json, seed_quantizer.safetensors and eva_vit.safetensors, in fp16."""
+    state = {key: tensor.half() for key, tensor in load_training(options.run / MODEL).tokenizer.state_dict().items()}
     options.models.mkdir(parents=True, exist_ok=True)
     tower = {key.removeprefix(TOWER): tensor for key, tensor in state.items() if key.startswith(TOWER)}
     save_file(tower, options.models / "eva_vit.safetensors")
     rest = {key: tensor for key, tensor in state.items() if not key.startswith(TOWER)}
     save_file(rest, options.models / "seed_quantizer.safetensors")
     (options.models / "seed.json").write_text(json.dumps(CONFIG, indent=1) + "\n", encoding="utf-8")
-    halved = SeedTokenizer.from_config(CONFIG).eval()
-    halved.load_state_dict(state)
-    seen = Pictures(options.data, "development", 1, taught=False)
-    pictures = seen.batch(np.arange(min(100, len(seen.jpegs))), None)["pictures"]
-    with torch.inference_mode():
-        changed = (halved.encode(pictures) != tokenizer.encode(pictures)).float().mean()
-    print(f"{options.models}: fp16 changes {float(changed):.2%} of the codes")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["teach", "train", "look", "export"])
+    parser.add_argument("step", choices=["train", "look", "codes", "export"])
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--spoilt", type=float, default=0.06, help="share of codes that are wrong when drawn from")
-    parser.add_argument("--parts", nargs="+", default=["camera", "drawing"], help="what the teacher looks at")
-    parser.add_argument("--shards", type=int, help="use the first so many shards of a part only")
+    parser.add_argument("--room", type=int, default=20_000, help="pictures of a part that memory is taken for")
+    parser.add_argument("--teacher", type=Path, help="its weights, if not those of the installed package")
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
+    parser.add_argument("--codes", type=Path, default=Path("data/codes"))
     parser.add_argument("--models", type=Path, default=Path("models/nano"))
     options = parsed(parser, Path("runs/seed"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
-        "teach": teach,
         "train": train,
         "look": look,
+        "codes": write_codes,
         "export": export,
     }
     steps[options.step](options)

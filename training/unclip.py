@@ -1,9 +1,9 @@
 """Nano's unCLIP: from the SEED image embedding to a drawing of 128 x 128, as a pipeline in diffusers' own format.
 
 `vae` learns to put drawings into latents of 32 x 32, `train` a UNet that removes noise from them, told the image
-embedding of the drawing's own codes, some of them wrong. Both learn within `--minutes`, in one go or several.
-`export` writes the pipeline, `sheet` draws things with it as the assistant would: a picture to look at, what the eyes
-say to it, and what a step costs.
+embedding of the drawing's own codes, some of them wrong. Both learn within `--minutes`, in one go or several, and leave
+the average of their last steps in fp16. `export` writes the pipeline, `sheet` draws things with it as the assistant
+would: a picture to look at, what the eyes say to it, and what a step costs.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from assistant.decoders.image import NOISE_LEVEL, ImageDecoder
 from assistant.models.seed import SeedTokenizer
-from assistant.tokenizers.image import normalized
 from training.budget import Average, Budget
-from training.pictures import NAMES, grid, picture, read_part
+from training.pictures import NAMES, grid
 from training.recipe import parsed, reduced
-from training.seed import CONFIG, load_training
+from training.seed import CONFIG, MODEL, Pictures, load_training, normalized, shrunk
 from training.syllabus.world import COLOURS
 
 SIDE = 128
@@ -60,18 +60,23 @@ NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 KL_WEIGHT = 1e-5
 UNTOLD = 0.1
 """How often the UNet is not told what to draw, so that guidance has something to lead away from."""
+REPORT, SAVE = 50, 2000
+"""Steps between two lines of the log, and between two checkpoints."""
 
 
-class Checkpoint:
-    """A model, its average and its optimizer on disk; `open` goes on where the last run stopped."""
+class Progress:
+    """A model, its average and its optimizer; goes on where the last run stopped, and leaves NAME.safetensors."""
 
-    def __init__(self, path: Path, model: nn.Module, options: argparse.Namespace, decay: float) -> None:
-        self.path, self.rate, self.step = path, options.rate, 0
+    def __init__(self, name: str, model: nn.Module, options: argparse.Namespace, decay: float) -> None:
+        self.path, self.rate, self.step = options.run / f"{name}.pt", options.rate, 0
         self.model, self.average = model, Average(model, decay)
-        self.optimizer = torch.optim.AdamW(model.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=0.01)
-        self.budget = Budget(options.minutes)
-        if path.exists():
-            saved = torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
+        device = next(model.parameters()).device
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), options.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=device.type == "cuda"
+        )
+        self.budget, self._recent = Budget(options.minutes), list[Tensor]()
+        if self.path.exists():
+            saved = torch.load(self.path, map_location=device, weights_only=True)
             for name, part in self._parts.items():
                 part.load_state_dict(saved[name])
             self.step = self.average.updates = saved["step"]
@@ -83,7 +88,7 @@ class Checkpoint:
         return {"model": self.model, "average": self.average.model, "optimizer": self.optimizer}
 
     def learn(self, loss: Tensor) -> None:
-        """One step of the optimizer; a checkpoint now and then."""
+        """One step of the optimizer; a line of the log and a checkpoint now and then."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.budget.rate * self.rate
         self.optimizer.zero_grad()
@@ -91,8 +96,13 @@ class Checkpoint:
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.average.update(self.model)
+        self._recent.append(loss.detach())
         self.step += 1
-        if self.step % 200 == 0:
+        if self.step % REPORT == 0:
+            mean = float(torch.stack(self._recent).mean())
+            print(f"step {self.step} {mean:.4f} {self.budget.spent:.2f} min", flush=True)
+            self._recent.clear()
+        if self.step % SAVE == 0:
             self.save()
 
     def save(self) -> None:
@@ -100,19 +110,21 @@ class Checkpoint:
         torch.save(state | {"step": self.step, "spent": self.budget.spent}, self.path.with_suffix(".new"))
         self.path.with_suffix(".new").replace(self.path)
 
-
-def drawings(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """[N, SIDE, SIDE, 3] uint8 and labels [N, 3]."""
-    shards = list(read_part(options.data, "drawing", options.shards))
-    if not shards:
-        raise SystemExit(f"no drawings in {options.data}: make them with training.pictures")
-    pictures = [picture(jpeg, SIDE) for shard in shards for jpeg in shard.jpegs]
-    return np.stack(pictures), np.concatenate([shard.labels for shard in shards])
+    def finish(self) -> None:
+        """The checkpoint, and the average in fp16."""
+        self.save()
+        state = {name: tensor.half().contiguous().cpu() for name, tensor in self.average.model.state_dict().items()}
+        save_file(state, self.path.with_suffix(".safetensors"))
+        print(f"{self.step} steps, {self.budget.spent:.1f} min", flush=True)
 
 
-def as_pixels(pictures: np.ndarray, device: torch.device) -> Tensor:
-    """[B, 3, SIDE, SIDE] in -1..1."""
-    return torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+def drawings(options: argparse.Namespace, device: torch.device) -> Pictures:
+    return Pictures(options.data, "drawing", options.room, device, None)
+
+
+def as_pixels(pictures: Tensor) -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, SIDE, SIDE] in -1..1."""
+    return 2 * shrunk(pictures, SIDE) - 1
 
 
 def edges(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,28 +139,22 @@ def new_vae() -> Any:
 
 def train_vae(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    pictures, _ = drawings(options)
+    pictures = torch.cat([as_pixels(part).half() for part in drawings(options, device).pixels.split(256)])
     model = new_vae().to(device)
-    progress = Checkpoint(options.run / "vae.pt", model, options, 0.995)
-    rng, recent = np.random.default_rng([options.seed, progress.step]), []
+    progress = Progress("vae", model, options, 0.995)
     while progress.budget.fraction < 1:
-        pixels = as_pixels(pictures[rng.integers(len(pictures), size=options.batch)], device)
+        pixels = pictures[torch.randint(len(pictures), (options.batch,), device=device)].float()
         with reduced(device):
             latent = model.encode(pixels).latent_dist
             again = model.decode(latent.sample()).sample.float()
-        sharp = sum((F.l1_loss(a, b) for a, b in zip(edges(again), edges(pixels), strict=True)), torch.tensor(0.0))
-        loss = F.l1_loss(again, pixels) + sharp + KL_WEIGHT * latent.kl().mean()
-        progress.learn(loss)
-        recent.append(float(loss.detach()))
-        if progress.step % 50 == 0:
-            print(f"step {progress.step} {np.mean(recent[-50:]):.4f} {progress.budget.spent:.1f} min", flush=True)
-    progress.save()
-    print(f"{progress.step} steps, {progress.budget.spent:.1f} min")
+        sharp = [F.l1_loss(a, b) for a, b in zip(edges(again), edges(pixels), strict=True)]
+        progress.learn(F.l1_loss(again, pixels) + torch.stack(sharp).sum() + KL_WEIGHT * latent.kl().mean())
+    progress.finish()
 
 
 def averaged(model: nn.Module, path: Path) -> Any:
-    """The model with the average of the last steps of its training."""
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
+    """The model with what its training left behind."""
+    model.load_state_dict(load_file(path))
     return model.eval().requires_grad_(False)
 
 
@@ -158,22 +164,17 @@ class Corpus:
     @torch.inference_mode()
     def __init__(self, options: argparse.Namespace, vae: Any, tokenizer: SeedTokenizer, device: torch.device) -> None:
         self.tokenizer = tokenizer
-        pictures, _ = drawings(options)
-        latents, codes = [], []
-        for start in range(0, len(pictures), options.batch):
-            part = pictures[start : start + options.batch]
-            latents.append(vae.encode(as_pixels(part, device)).latent_dist.mean)
-            eyes = torch.stack([normalized(p, tokenizer.image_size) for p in part]).to(device)
-            codes.append(tokenizer.encode(eyes))
-        self.latents, self.codes = torch.cat(latents), torch.cat(codes)
+        parts = drawings(options, device).pixels.split(options.batch)
+        self.latents = torch.cat([vae.encode(as_pixels(part)).latent_dist.mean for part in parts])
+        self.codes = torch.cat([tokenizer.encode(normalized(shrunk(part))) for part in parts])
         self.scale = float(1 / self.latents.std())
-        embeddings = torch.cat([tokenizer.decode(part) for part in self.codes.split(256)])
+        embeddings = torch.cat([tokenizer.decode(part) for part in self.codes.split(options.batch)])
         self.mean, self.deviation = embeddings.mean(0), embeddings.std(0).clamp(min=1e-3)
 
     @torch.no_grad()
-    def batch(self, rng: np.random.Generator, size: int, spoilt: float) -> tuple[Tensor, Tensor]:
+    def batch(self, size: int, spoilt: float) -> tuple[Tensor, Tensor]:
         """Latents [B, 4, h, w] of unit size and image embeddings [B, D] of codes, some of which are wrong."""
-        chosen = torch.from_numpy(rng.integers(len(self.codes), size=size)).to(self.codes.device)
+        chosen = torch.randint(len(self.codes), (size,), device=self.codes.device)
         codes = self.codes[chosen]
         strange = torch.randint_like(codes, self.tokenizer.codebook_size)
         codes = torch.where(torch.rand(codes.shape, device=codes.device) < spoilt, strange, codes)
@@ -200,7 +201,7 @@ def new_pipeline(vae: Any, unet: Any, corpus: Corpus) -> Any:
 
 
 def trained_parts(options: argparse.Namespace, device: torch.device) -> tuple[Any, Corpus]:
-    vae = averaged(new_vae(), options.run / "vae.pt").to(device)
+    vae = averaged(new_vae(), options.run / "vae.safetensors").to(device)
     tokenizer = load_training(options.tokenizer).tokenizer.to(device)
     return vae, Corpus(options, vae, tokenizer, device)
 
@@ -221,30 +222,26 @@ def train_unet(options: argparse.Namespace) -> None:
     print(
         f"{len(corpus.codes)} drawings, {sum(p.numel() for p in unet.parameters()) / 1e6:.1f} M parameters", flush=True
     )
-    progress = Checkpoint(options.run / "unet.pt", unet, options, 0.9995)
-    rng, recent = np.random.default_rng([options.seed, progress.step]), []
+    with torch.no_grad():  # beside the embedding itself, next to unchanged: how little it is blurred
+        level = pipeline.noise_image_embeddings(corpus.mean[None], NOISE_LEVEL)[:, corpus.mean.numel() :]
+    progress = Progress("unet", unet, options, 0.999)
     while progress.budget.fraction < 1:
-        latents, embeddings = corpus.batch(rng, options.batch, options.spoilt)
-        labels = pipeline.noise_image_embeddings(embeddings, NOISE_LEVEL)
-        labels = labels * (torch.rand(len(labels), 1, device=device) >= UNTOLD)
+        latents, embeddings = corpus.batch(options.batch, options.spoilt)
+        told = torch.rand(len(embeddings), 1, device=device) >= UNTOLD
+        labels = told * torch.cat((embeddings, level.expand(len(embeddings), -1)), 1)
         noise = torch.randn_like(latents)
         times = torch.randint(schedule.config.num_train_timesteps, (len(latents),), device=device)
+        noisy, velocity = (mix(latents, noise, times) for mix in (schedule.add_noise, schedule.get_velocity))
         with reduced(device):
-            noisy = schedule.add_noise(latents, noise, times)
             predicted = unet(noisy, times, None, class_labels=labels).sample
-        loss = F.mse_loss(predicted.float(), schedule.get_velocity(latents, noise, times))
-        progress.learn(loss)
-        recent.append(float(loss.detach()))
-        if progress.step % 50 == 0:
-            print(f"step {progress.step} {np.mean(recent[-50:]):.4f} {progress.budget.spent:.1f} min", flush=True)
-    progress.save()
-    print(f"{progress.step} steps, {progress.budget.spent:.1f} min")
+        progress.learn(F.mse_loss(predicted.float(), velocity))
+    progress.finish()
 
 
 def export(options: argparse.Namespace) -> None:
     """The pipeline as a folder, in fp16."""
     vae, corpus = trained_parts(options, torch.device("cpu"))
-    unet = averaged(new_unet(), options.run / "unet.pt")
+    unet = averaged(new_unet(), options.run / "unet.safetensors")
     new_pipeline(vae, unet, corpus).to(torch.float16).save_pretrained(options.pipeline)
     size = sum(path.stat().st_size for path in options.pipeline.rglob("*") if path.is_file())
     print(f"{options.pipeline}: {size / 1e6:.1f} MB")
@@ -258,23 +255,25 @@ def sheet(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     decoder.load()
     print(f"loaded in {time.perf_counter() - began:.1f} s")
-    pictures, labels = drawings(options)
-    rng = np.random.default_rng(options.seed)
+    corpus = drawings(options, torch.device("cpu"))
+    chosen = torch.from_numpy(np.random.default_rng(options.seed).permutation(corpus.count)[: options.count])
+    pixels, labels = corpus.pixels[chosen], corpus.labels[chosen].tolist()
     cells, named, coloured, costs = [], [], [], []
-    for index in rng.permutation(len(pictures))[: options.count]:
+    for original, (thing, colour, _) in zip(pixels.split(1), labels, strict=True):
         with torch.inference_mode():
-            codes = tokenizer.encode(normalized(pictures[index], tokenizer.image_size)[None])[0].tolist()
+            codes = tokenizer.encode(normalized(shrunk(original)))[0].tolist()
         drawing = decoder.open(codes)
         while not drawing.finished:
             began = time.thread_time()
             drawing.step()
             costs.append(time.thread_time() - began)
+        assert drawing.picture is not None
         with torch.inference_mode():
-            out = model(normalized(drawing.picture, tokenizer.image_size)[None], 1.0, 0.0)
-        named.append(int(out["thing"].argmax()) == labels[index, 0])
-        coloured.append(int(out["colour"].argmax()) == labels[index, 1])
+            out = model(normalized(shrunk(torch.from_numpy(drawing.picture)[None])), 1.0, 0.0)
+        named.append(int(out["thing"].argmax()) == thing)
+        coloured.append(int(out["colour"].argmax()) == colour)
         cells.append(Image.fromarray(drawing.picture))
-        print(f"{COLOURS[labels[index, 1]]} {NAMES[labels[index, 0]]}", end="; ", flush=True)
+        print(f"{COLOURS[colour]} {NAMES[thing]}", end="; ", flush=True)
     grid(cells, 10, SIDE).save(options.run / "drawings.png")
     cost = np.array(costs).reshape(len(cells), -1)
     print(f"\n{options.run / 'drawings.png'}: thing seen again {np.mean(named):.0%}, colour {np.mean(coloured):.0%}")
@@ -289,12 +288,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--spoilt", type=float, default=0.06, help="share of codes that are wrong")
-    parser.add_argument("--shards", type=int, help="use the first so many shards only")
+    parser.add_argument("--room", type=int, default=8_000, help="drawings that memory is taken for")
     parser.add_argument("--steps", type=int, default=12, help="of denoising, for the sheet")
     parser.add_argument("--guidance", type=float, default=2.0, help="for the sheet")
     parser.add_argument("--count", type=int, default=60, help="drawings on the sheet")
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/seed/checkpoint.pt"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/seed") / MODEL)
     parser.add_argument("--pipeline", type=Path, default=Path("models/nano/unclip"))
     options = parsed(parser, Path("runs/unclip"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
