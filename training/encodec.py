@@ -3,7 +3,8 @@
 `train` spends `--minutes`, in one go or several, in three stretches: without codebooks until the latents have spread;
 then through codebooks that start as residual k-means and follow the latents (arXiv 1711.00937), unused codes moved to
 where they are needed; at last the codes stay as they are and the decoder alone learns. The loss is that of the voice
-decoder, spectra at several resolutions, and the waveform itself, which keeps low notes in phase.
+decoder, spectra at several resolutions, and the waveform itself, which keeps low notes in phase. All is in float32: the
+rounding of bfloat16 would be heard between the partials of quiet notes.
 `export` writes the folder that `assistant.tokenizers.music.load_encodec` reads. `codes` tokenizes the corpus.
 `measure` says what a decoded piece costs and keeps: WAV files, a sheet of spectrograms, figures.
 """
@@ -21,23 +22,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import EncodecConfig, EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecConv1d
 
 from assistant.decoders.music import MusicDecoder
 from assistant.tokenizers.music import MusicEars, load_encodec
 from training.budget import Average, Budget
 from training.music.corpus import RATE, read, tags_of
 from training.music.ears import load_ears, share_right
-from training.recipe import parsed, reduced
+from training.recipe import parsed
 from training.speech_tokenizer import k_means
 from training.voice_decoder import SpectralLoss, draw_pairs, magnitude
 from training.wav import write_wav
 
 CONFIG = {
     "sampling_rate": RATE,
-    "upsampling_ratios": [8, 5, 4, 2],
-    "num_filters": 24,
+    "upsampling_ratios": [8, 8, 5],  # three in place of four: twice the channels at full rate for the same size
+    "num_filters": 32,
+    "num_residual_layers": 2,
+    "dilation_growth_rate": 3,
     "hidden_size": 96,
     "num_lstm_layers": 1,
+    "pad_mode": "constant",  # quicker than mirrored edges
     "codebook_size": 256,
     "target_bandwidths": [1.6],  # kbit/s: 4 codebooks of 8 bits, 50 times a second
     "use_causal_conv": False,  # this and the next as in facebook/encodec_32khz
@@ -51,23 +56,23 @@ KEEP = 0.98
 """Of a codebook's statistics from one step to the next."""
 DEAD = 0.1
 """A code that is chosen less than this share of the average is moved."""
+SAVE_MINUTES = 1.0
 
 
 class Pieces:
-    """The corpus in memory."""
+    """The corpus in the device's memory, and segments of it."""
 
-    def __init__(self, folder: Path, part: str, segment: int) -> None:
-        self.music = np.stack([pcm for _, pcm in read(folder, part)])
-        self.samples = segment * FRAME
+    def __init__(self, folder: Path, part: str, segment: int, seed: int, device: torch.device) -> None:
+        self.music = torch.from_numpy(np.stack([pcm for _, pcm in read(folder, part)])).to(device)  # [N, S] int16
+        self.within = torch.arange(segment * FRAME, device=device)
+        self.generator = torch.Generator(device).manual_seed(seed)
 
-    def batch(self, rng: np.random.Generator, size: int) -> Tensor:
+    def batch(self, size: int) -> Tensor:
         """Segments at all levels, [size, segment * FRAME] float32."""
-        wav = []
-        for _ in range(size):
-            piece = self.music[rng.integers(len(self.music))]
-            start = int(rng.integers(len(piece) - self.samples + 1))
-            wav.append(piece[start : start + self.samples].astype(np.float32) * (rng.uniform(0.4, 1.4) / 32767))
-        return torch.from_numpy(np.stack(wav)).clamp(-1, 1)
+        piece, start, level = torch.rand(3, size, 1, generator=self.generator, device=self.music.device)
+        rows = (piece * len(self.music)).long()
+        starts = (start * (self.music.shape[1] - len(self.within) + 1)).long()
+        return (self.music[rows, starts + self.within] * ((0.4 + level) / 32767)).clamp(-1, 1)
 
 
 def codebooks(codec: EncodecModel) -> list[nn.Module]:
@@ -89,17 +94,21 @@ def fit_codebooks(codec: EncodecModel, latents: Tensor) -> None:
 
 @torch.no_grad()
 def follow(book: nn.Module, frames: Tensor, nearest: Tensor) -> None:
-    """Move a codebook with frames [N, D] and what they chose; `cluster_size` is a running share of choices."""
-    chosen = F.one_hot(nearest, len(book.embed)).to(frames.dtype) / len(frames)
+    """Move a codebook with frames [N, D] and what they chose; `cluster_size` is a running share of choices.
+
+    Nothing here depends on how many codes are dead, so that a GPU is not waited for.
+    """
+    size = len(book.embed)
+    chosen = F.one_hot(nearest, size).to(frames.dtype) / len(frames)
     book.cluster_size.lerp_(chosen.sum(0), 1 - KEEP)
     book.embed_avg.lerp_(chosen.T @ frames, 1 - KEEP)
-    book.embed.copy_(book.embed_avg / book.cluster_size.clamp(min=1e-6)[:, None])
-    dead = (book.cluster_size < DEAD / len(book.embed)).nonzero()[:, 0]
-    if len(dead):
-        distance = (frames - book.decode(nearest)).square().sum(1)
-        moved = frames[torch.multinomial(distance + 1e-9, len(dead), replacement=True)]
-        book.cluster_size[dead] = 1 / len(book.embed)
-        book.embed[dead], book.embed_avg[dead] = moved, moved / len(book.embed)
+    followed = book.embed_avg / book.cluster_size.clamp(min=1e-6)[:, None]
+    distance = (frames - followed[nearest]).square().sum(1)
+    needed = frames[torch.multinomial(distance + 1e-9, size, replacement=True)]
+    dead = book.cluster_size < DEAD / size
+    book.embed.copy_(torch.where(dead[:, None], needed, followed))
+    book.embed_avg.copy_(torch.where(dead[:, None], needed / size, book.embed_avg))
+    book.cluster_size.masked_fill_(dead, 1 / size)
 
 
 def quantized(codec: EncodecModel, latent: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
@@ -119,43 +128,53 @@ def quantized(codec: EncodecModel, latent: Tensor, learn: bool) -> tuple[Tensor,
     return straight.unflatten(0, (len(latent), -1)).transpose(1, 2), torch.stack(left).mean() / spread
 
 
+def trainable(device: torch.device) -> EncodecModel:
+    """A new codec on a device."""
+    codec = EncodecModel(EncodecConfig(**CONFIG)).to(device).train()
+    for module in codec.modules():
+        if isinstance(module, EncodecConv1d):  # computes its padding from these: on a GPU, it would be waited for
+            module.stride, module.kernel_size, module.padding_total = (
+                size.cpu() for size in (module.stride, module.kernel_size, module.padding_total)
+            )
+    return codec
+
+
 def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    pieces = Pieces(options.data, "train", options.segment)
-    print(f"{pieces.music.size / RATE / 60:.0f} minutes to learn from", flush=True)
-    codec = EncodecModel(EncodecConfig(**CONFIG)).to(device).train()
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
+    codec = trainable(device)
     spectra, average = SpectralLoss().to(device), Average(codec.decoder, 0.997)
     optimizer = torch.optim.AdamW(codec.parameters(), options.rate, betas=(0.8, 0.99), weight_decay=0.01)
-    budget, step, fitted, path = Budget(options.minutes), 0, False, options.run / CHECKPOINT
+    step, spent, fitted, path = 0, 0.0, False, options.run / CHECKPOINT
     parts = {"codec": codec, "average": average.model, "optimizer": optimizer}
     if path.exists():
-        saved = torch.load(path, map_location=device, weights_only=True)
+        saved = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-        step, average.updates, fitted = saved["step"], saved["step"], saved["fitted"]
-        budget = Budget(options.minutes, saved["spent"])
-        print(f"going on at step {step}, {budget.spent:.1f} of {budget.minutes:.1f} min", flush=True)
+        step, average.updates, spent, fitted = saved["step"], saved["step"], saved["spent"], saved["fitted"]
+        print(f"going on at step {step}, {spent:.1f} of {options.minutes:.1f} min", flush=True)
+    pieces = Pieces(options.data, "train", options.segment, options.seed + step, device)
+    print(f"{pieces.music.numel() / RATE / 60:.0f} minutes to learn from", flush=True)
+    budget, kept, recent = Budget(options.minutes, spent), spent, []
 
     def save() -> None:
         state = {name: part.state_dict() for name, part in parts.items()}
         torch.save(state | {"step": step, "spent": budget.spent, "fitted": fitted}, path.with_suffix(".new"))
         path.with_suffix(".new").replace(path)
 
-    rng, recent = np.random.default_rng([options.seed, step]), []
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
         if not fitted and budget.fraction >= options.quantize_from:
-            fit_codebooks(codec, spread_latents(codec, pieces, rng, options.batch))
+            fit_codebooks(codec, spread_latents(codec, pieces, options.batch))
             fitted = True
         settled = fitted and budget.fraction >= options.settle_from
-        want = pieces.batch(rng, options.batch).to(device)
-        with reduced(device), torch.set_grad_enabled(not settled):
-            latent = codec.encoder(want.unsqueeze(1)).float()
+        want = pieces.batch(options.batch)
+        with torch.set_grad_enabled(not settled):
+            latent = codec.encoder(want.unsqueeze(1))
         left = latent.new_zeros(())
         if fitted:
             latent, left = quantized(codec, latent, learn=not settled)
-        with reduced(device):
-            wav = codec.decoder(latent).squeeze(1).float()
+        wav = codec.decoder(latent).squeeze(1)
         distance, off = spectra(wav, want), F.l1_loss(wav, want) / want.abs().mean()
         optimizer.zero_grad()
         (distance + WAVEFORM * off + COMMITMENT * left).backward()
@@ -163,28 +182,29 @@ def train(options: argparse.Namespace) -> None:
         optimizer.step()
         average.update(codec.decoder)
         step += 1
-        recent.append([float(distance.detach()), float(off.detach()), float(left.detach())])
+        recent.append(torch.stack((distance, off, left)).detach())
         if step % options.report == 0:
-            mean = np.mean(recent[-options.report :], 0)
+            mean = torch.stack(recent).mean(0).tolist()
             used = min(int((book.cluster_size > DEAD / len(book.embed)).sum()) for book in codebooks(codec))
             print(
                 f"step {step} spectra {mean[0]:.3f} waveform {mean[1]:.3f} left {mean[2]:.3f} codes in use {used}"
-                f" {budget.spent:.1f} min",
+                f" {budget.spent:.2f} min",
                 flush=True,
             )
-        if step % 200 == 0:
+            recent.clear()
+        if budget.spent - kept > SAVE_MINUTES:
             save()
+            kept = budget.spent
     save()
     print(f"{step} steps, {budget.spent:.1f} min", flush=True)
 
 
 @torch.no_grad()
-def spread_latents(codec: EncodecModel, pieces: Pieces, rng: np.random.Generator, batch: int) -> Tensor:
+def spread_latents(codec: EncodecModel, pieces: Pieces, batch: int) -> Tensor:
     """Latents [N, D] of enough of the corpus to fit codebooks to."""
     found: list[Tensor] = []
     while sum(map(len, found)) < 80 * CONFIG["codebook_size"]:
-        wav = pieces.batch(rng, batch).to(codec.device)
-        found.append(codec.encoder(wav.unsqueeze(1)).transpose(1, 2).flatten(0, 1).float())
+        found.append(codec.encoder(pieces.batch(batch).unsqueeze(1)).transpose(1, 2).flatten(0, 1))
     return torch.cat(found).cpu()
 
 
@@ -250,12 +270,12 @@ def measure(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["train", "export", "codes", "measure"])
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--minutes", type=float, default=3)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--segment", type=int, default=50, help="frames of 20 ms")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--clip", type=float, default=1.0)
-    parser.add_argument("--quantize-from", type=float, default=0.1, help="after this share of the time")
+    parser.add_argument("--quantize-from", type=float, default=0.12, help="after this share of the time")
     parser.add_argument("--settle-from", type=float, default=0.7, help="after this share the codes stay")
     parser.add_argument("--report", type=int, default=50, help="steps")
     parser.add_argument("--parts", nargs="+", default=["train", "development"], help="to tokenize")

@@ -14,7 +14,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from assistant.vocabulary import MUSIC_CODEBOOKS
 from training import encodec
-from training.music import corpus
+from training.music import corpus, judge
 from training.music.ears import CLASSES, SAMPLES, MusicListener, share_right, targets
 from training.music.score import INSTRUMENTS, MOODS, TEMPOS, Score, Tags, all_tags, compose
 from training.syllabus import music as syllabus
@@ -145,6 +145,38 @@ def test_corpus_files_say_what_they_hold(tmp_path: Path) -> None:
     )
 
 
+def test_a_packed_corpus_is_the_same_music(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile", reason="soundfile is for training alone")
+    scores, seconds = [compose(tags, 1) for tags in all_tags()[:2]], np.arange(corpus.RATE) / corpus.RATE
+    pcm = np.stack([0.5 * np.sin(2 * np.pi * pitch * seconds) for pitch in (220, 330)]).astype(np.float32)
+    (tmp_path / "here").mkdir()
+    corpus.write_shard(tmp_path / "here" / "train-00000.npz", scores, pcm)
+    corpus.pack(tmp_path / "here", tmp_path / "packed", "train", 1, kbits=36)
+    corpus.unpack(tmp_path / "packed", tmp_path / "there")
+    here, there = (list(corpus.read(tmp_path / place, "train")) for place in ("here", "there"))
+    assert [record for record, _ in here] == [record for record, _ in there]
+    for (_, before), (_, after) in zip(here, there, strict=True):
+        off = np.square(before.astype(float) - after).mean()
+        assert off < 0.05 * np.square(before.astype(float)).mean()
+
+
+def test_segments_come_from_everywhere_in_the_corpus(tmp_path: Path) -> None:
+    pcm = np.tile(np.linspace(0, 0.7, 5 * encodec.FRAME, dtype=np.float32), (2, 1))
+    corpus.write_shard(tmp_path / "train-00000.npz", [compose(tags, 1) for tags in all_tags()[:2]], pcm)
+    pieces = encodec.Pieces(tmp_path, "train", 3, 0, torch.device("cpu"))
+    batch = pieces.batch(100)
+    assert batch.shape == (100, 3 * encodec.FRAME) and batch.dtype == torch.float32
+    slopes = (batch[:, -1] - batch[:, 0]) / (batch.shape[1] - 1) * (pcm.shape[1] - 1) / 0.7
+    assert 0.4 <= slopes.min() < 0.5 and 1.3 < slopes.max() <= 1.41, "levels"
+    starts = batch[:, 0] / slopes / 0.7 * (pcm.shape[1] - 1)
+    assert starts.min() < 50 and starts.max() > 2 * encodec.FRAME - 50
+
+
+def test_a_tune_s_file_says_what_was_asked_for() -> None:
+    assert judge.asked_in("03 slow sad piano") == Tags("piano", "sad", "slow")
+    assert judge.asked_in("piano") is None
+
+
 def tiny_codec() -> EncodecModel:
     torch.manual_seed(0)
     return EncodecModel(EncodecConfig(**(encodec.CONFIG | {"num_filters": 4, "hidden_size": 6, "codebook_size": 16})))
@@ -192,7 +224,7 @@ def test_codebooks_follow_the_latents() -> None:
     before = float((moved - book.decode(book.quantize(moved))).square().sum(1).mean())
     for _ in range(60):
         encodec.follow(book, moved, book.quantize(moved))
-    assert float((moved - book.decode(book.quantize(moved))).square().sum(1).mean()) < 0.6 * before
+    assert float((moved - book.decode(book.quantize(moved))).square().sum(1).mean()) < 0.7 * before
 
 
 def test_the_listener_hears_pieces_of_any_length() -> None:

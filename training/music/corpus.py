@@ -2,7 +2,8 @@
 
 `make PART --pieces N` composes and renders N pieces of each of the combinations; run again, it goes on where it
 stopped. Part `train` is learned from, `development` is kept out. `look` draws a sheet of piano rolls and spectrograms
-and writes the pieces as WAV files.
+and writes the pieces as WAV files. `pack` makes what is small enough to carry to another machine, Ogg Opus, and
+`unpack` makes the corpus of it there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from training.wav import write_wav
 
 RATE = 16_000
 PARTS = ("train", "development")
+QUIETEST, LOUDEST = 6, 256  # kbit/s of libsndfile's Opus at compression levels 1 and 0
 
 
 def seed_of(part: str, number: int) -> int:
@@ -49,9 +52,44 @@ def make(folder: Path, part: str, pieces: int) -> None:
 def write_shard(path: Path, scores: list[Score], pcm: np.ndarray) -> None:
     """`music` [pieces, samples] int16 and a JSON list of tags, tonic and beats a minute."""
     meta = [asdict(score.tags) | {"tonic": score.tonic, "beats_per_minute": score.beats_per_minute} for score in scores]
+    _save(path, (pcm.clip(-1, 1) * 32767).astype(np.int16), json.dumps(meta))
+
+
+def _save(path: Path, music: np.ndarray, meta: str) -> None:
     temporary = path.with_suffix(".tmp.npz")
-    np.savez(temporary, music=(pcm.clip(-1, 1) * 32767).astype(np.int16), meta=json.dumps(meta))
+    np.savez(temporary, music=music, meta=meta)
     temporary.rename(path)
+
+
+def pack(folder: Path, packed: Path, part: str, pieces: int, kbits: int) -> None:
+    """The first `pieces` files of a part as Ogg Opus of about `kbits` a second, each beside its JSON."""
+    import soundfile
+
+    packed.mkdir(parents=True, exist_ok=True)
+    for number in range(pieces):
+        path = packed / f"{part}-{number:05d}.ogg"
+        with np.load(folder / f"{path.stem}.npz") as shard:
+            level = (LOUDEST - kbits) / (LOUDEST - QUIETEST)
+            soundfile.write(path, shard["music"].ravel(), RATE, format="OGG", subtype="OPUS", compression_level=level)
+            path.with_suffix(".json").write_text(str(shard["meta"]))
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB", flush=True)
+
+
+def unpack(packed: Path, folder: Path) -> None:
+    """The corpus from all that lies packed."""
+    import soundfile
+
+    def restore(path: Path) -> None:
+        meta = path.with_suffix(".json").read_text()
+        music, rate = soundfile.read(path, dtype="int16")
+        assert rate == RATE, path
+        _save(folder / f"{path.stem}.npz", music.reshape(len(json.loads(meta)), -1), meta)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = sorted(packed.glob("*.ogg"))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(restore, paths))
+    print(f"{len(paths)} files", flush=True)
 
 
 def read(folder: Path, part: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
@@ -101,16 +139,20 @@ def look(folder: Path, count: int, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["make", "look"])
+    parser.add_argument("step", choices=["make", "look", "pack", "unpack"])
     parser.add_argument("part", nargs="?", choices=PARTS, default="train")
     parser.add_argument("--pieces", type=int, default=20, help=f"of each of {len(all_tags())} combinations")
     parser.add_argument("--folder", type=Path, default=Path("data/music"))
+    parser.add_argument("--packed", type=Path, default=Path("data/carry/music"))
+    parser.add_argument("--kbits", type=int, default=36, help="a second of packed music")
     parser.add_argument("--count", type=int, default=24, help="pieces to look at")
     parser.add_argument("--seed", type=int, default=0, help="of the pieces to look at")
     options = parser.parse_args()
     steps: dict[str, Callable[[], None]] = {
         "make": lambda: make(options.folder, options.part, options.pieces),
         "look": lambda: look(options.folder / "look", options.count, options.seed),
+        "pack": lambda: pack(options.folder, options.packed, options.part, options.pieces, options.kbits),
+        "unpack": lambda: unpack(options.packed, options.folder),
     }
     steps[options.step]()
 

@@ -1,13 +1,14 @@
 """A listener that recovers instrument, mood and tempo from sound: the yardstick for music that went through the codec
 or came out of the language model.
 
-`python -m training.music.ears --minutes M` learns from the corpus (`training.music.corpus`) and says how often it is
-right on pieces kept out. It is no part of the product.
+`train` learns from the corpus (`training.music.corpus`), `measure` says how often it is right on pieces kept out. It is
+no part of the product.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from training.recipe import parsed, reduced
 CLASSES = {"instrument": tuple(INSTRUMENTS), "mood": tuple(MOODS), "tempo": tuple(TEMPOS)}
 SAMPLES = round(SECONDS * RATE)
 CHECKPOINT = "ears.pt"
+PACE = 0.06  # a semitone; tempos lie farther apart
 
 
 class MusicListener(nn.Module):
@@ -78,7 +80,11 @@ def load_ears(path: Path) -> MusicListener:
 
 
 def recorded(wav: Tensor) -> Tensor:
-    """At another level, a little later or earlier, with some noise: what does not change the tags."""
+    """wav [B, SAMPLES] as what does not change the tags would leave it: played a little faster or slower, so in another
+    key, at another level, a little later or earlier, with some noise."""
+    pace = 1 + PACE * (2 * float(torch.rand(())) - 1)
+    played = F.interpolate(wav.unsqueeze(1), round(SAMPLES * pace), mode="linear").squeeze(1)
+    wav = F.pad(played, (0, max(0, SAMPLES - played.shape[1])))[:, :SAMPLES]
     gain = torch.empty(len(wav), 1, device=wav.device).uniform_(0.3, 1.5)
     noise = torch.randn_like(wav) * torch.empty(len(wav), 1, device=wav.device).uniform_(0, 0.003)
     return wav.roll(int(torch.randint(0, RATE // 8, ())), 1) * gain + noise
@@ -87,18 +93,19 @@ def recorded(wav: Tensor) -> Tensor:
 def train(options: argparse.Namespace) -> None:
     device, path = torch.device(options.device), options.run / CHECKPOINT
     records, pieces = zip(*read(options.data, "train"), strict=True)
-    music, wanted = np.stack(pieces), targets([tags_of(record) for record in records])
-    print(f"{music.size / RATE / 60:.0f} minutes to learn from", flush=True)
+    music = torch.from_numpy(np.stack(pieces)).to(device)
+    wanted = {kind: classes.to(device) for kind, classes in targets([tags_of(record) for record in records]).items()}
+    print(f"{music.numel() / RATE / 60:.0f} minutes to learn from", flush=True)
     listener = MusicListener().to(device)
     optimizer = torch.optim.AdamW(listener.parameters(), options.rate, weight_decay=0.02)
-    rng, budget, step = np.random.default_rng(options.seed), Budget(options.minutes), 0
+    budget, step = Budget(options.minutes), 0
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
-        chosen = rng.integers(len(music), size=options.batch)
-        wav = recorded(torch.from_numpy(music[chosen].astype(np.float32) / 32767).to(device))
+        chosen = torch.randint(len(music), (options.batch,), device=device)
+        wav = recorded(music[chosen] / 32767)
         with reduced(device):
             found = listener(wav)
-        losses = [F.cross_entropy(found[kind].float(), wanted[kind][chosen].to(device)) for kind in CLASSES]
+        losses = [F.cross_entropy(found[kind].float(), wanted[kind][chosen]) for kind in CLASSES]
         loss = torch.stack(losses).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -107,21 +114,26 @@ def train(options: argparse.Namespace) -> None:
         if step % 50 == 0:
             print(f"step {step} loss {float(loss.detach()):.3f} {budget.spent:.1f} min", flush=True)
     torch.save(listener.cpu().state_dict(), path)
+    print(f"{step} steps", flush=True)
+
+
+def measure(options: argparse.Namespace) -> None:
     records, pieces = zip(*read(options.data, "development"), strict=True)
-    shares = share_right(
-        load_ears(path), [pcm.astype(np.float32) / 32767 for pcm in pieces], [tags_of(record) for record in records]
-    )
-    print(f"{step} steps; heard right: " + ", ".join(f"{kind} {share:.3f}" for kind, share in shares.items()))
+    listener, tags = load_ears(options.run / CHECKPOINT), [tags_of(record) for record in records]
+    shares = share_right(listener, [pcm.astype(np.float32) / 32767 for pcm in pieces], tags)
+    print("heard right: " + ", ".join(f"{kind} {share:.3f}" for kind, share in shares.items()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("step", choices=["train", "measure"])
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--data", type=Path, default=Path("data/music"))
     options = parsed(parser, Path("runs/music_ears"))
-    train(options)
+    steps: dict[str, Callable[[argparse.Namespace], None]] = {"train": train, "measure": measure}
+    steps[options.step](options)
 
 
 if __name__ == "__main__":
