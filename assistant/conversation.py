@@ -34,6 +34,9 @@ SYSTEM = (
     "including text, speech, images and audio."
 )
 
+DARK = "(The camera sees nothing: it is dark.)"
+"""What the model is told beside the words of a user whose camera is covered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Template:

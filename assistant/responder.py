@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from assistant.checkpoints import ModelSet, load_model_set, load_weights
-from assistant.conversation import TEMPLATES, Dialogue
+from assistant.conversation import DARK, TEMPLATES, Dialogue
 from assistant.decoders.speech import SpeechDecoder, SpeechStream
 from assistant.engine import engine, grammar
 from assistant.engine.engine import Engine, EngineConfig
@@ -68,8 +68,6 @@ FORGET_SHARE = 2
 prompt, which is then computed anew, so it should not happen every turn."""
 MEDIA_SHARE = 2
 """Pictures and music may take half of the context; the oldest are forgotten before any words are."""
-DARK = "(The camera sees nothing: it is dark.)"
-"""What the model is told beside the words of a user whose camera is covered."""
 
 Part = Literal["opening", "transcript", "text", "speech", "end"]
 Reason = Literal["completed", "cancelled", "max_output_tokens"]
@@ -202,7 +200,7 @@ class AnyGPTResponder:
             first_chunk_frames=configuration.speech.first_chunk_frames,
             max_chunk_frames=configuration.speech.max_chunk_frames,
         )
-        page_size = 64 if device.type == "cpu" else 256
+        page_size = 64
         beams = configuration.generation.transcript_beams  # each needs a page of its own
         pages = (-(-model.context_tokens // page_size) + beams) * configuration.server.max_sessions
         limits = EngineConfig(pages=pages, page_size=page_size, max_context=model.context_tokens)

@@ -126,7 +126,8 @@ class Clock:
         pass
 
 
-def time_transformers(model: Llama, prompt: list[int], tokens: int) -> Timing:
+def in_transformers(model: Llama) -> Any:
+    """The same weights, in the same memory where the layout allows it, as transformers' LlamaForCausalLM."""
     import transformers
 
     c = model.config
@@ -146,8 +147,15 @@ def time_transformers(model: Llama, prompt: list[int], tokens: int) -> Timing:
         eos_token_id=None,
         pad_token_id=0,
     )
-    theirs = transformers.LlamaForCausalLM(config).eval()
-    theirs.load_state_dict(model.state_dict())
+    with torch.device("meta"):
+        theirs = transformers.LlamaForCausalLM(config).eval()
+    theirs.load_state_dict(model.state_dict(), assign=True)
+    theirs.model.rotary_emb = type(theirs.model.rotary_emb)(config).to(model.device)  # not in the weights
+    return theirs
+
+
+def time_transformers(model: Llama, prompt: list[int], tokens: int) -> Timing:
+    theirs = in_transformers(model)
     clock, inputs, start, count = Clock(), torch.tensor([prompt]), time.process_time(), tokens + ROUND
     theirs.generate(
         inputs,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import asdict, astuple, replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +30,7 @@ from training.music import corpus
 from training.music.score import Tags, all_tags
 from training.pictures import NOTHING, SIZE, background, exposed, grid, hide, load_icons, places, put, tilted
 from training.reserved import Thing, load_things
-from training.syllabus import generate
+from training.syllabus import Dialogue, generate
 from training.syllabus.dialogue import GRAMMAR
 from training.syllabus.grammar import Split, fill
 from training.syllabus.intent import Row
@@ -82,17 +83,24 @@ class Asker:
         write_wav(self.folder / name, speech + noise, RATE)
 
 
+def spoken_dialogues(seed: int) -> Iterator[Dialogue]:
+    """Held-out ones in which nothing is shown: there is nothing but speech in the manifest."""
+    for dialogue in generate(seed, "held_out"):
+        if not any(turn.shown or turn.dark or turn.given for turn in dialogue.turns):
+            yield dialogue
+
+
 def dialogues(asker: Asker, voices: list[str], seed: int, count: int) -> Rows:
     rows = []
-    for number, dialogue in enumerate(islice(generate(seed, "held_out"), count)):
+    for number, dialogue in enumerate(islice(spoken_dialogues(seed), count)):
         voice = voices[number % len(voices)]
         turns = []
         for index, turn in enumerate(dialogue.turns):
             name = f"{number:04d}-{index}.wav"
             asker.speak(turn.user, voice, name)
-            turns.append(
-                {"speech": name, "expect_heard": turn.heard, "expect_any": list(turn.expect_any), "intent": turn.intent}
-            )
+            made = {"expect_output": "image"} if turn.draws else {"expect_output": "music"} if turn.plays else {}
+            asked = {"speech": name, "expect_heard": turn.heard, "intent": turn.intent}
+            turns.append({**asked, "expect_any": list(turn.expect_any), **made})
         rows.append({"id": f"{number:04d}", "voice": voice, "turns": turns})
         print(f"{number + 1} of {count} dialogues", end="\r", flush=True)
     return rows

@@ -1,7 +1,7 @@
 """The corpus as the frozen SpeechTokenizer hears it.
 
 `python -m training.codes PART ...` writes `data/codes/PART.npz`: all code levels of every utterance, clean. With
-`--augment K` it writes `PART-augmented.npz` instead: what is said (level 0 alone) in K recordings of every utterance,
+`--augment K` it writes `PART-augmented.npz` too: what is said (level 0 alone) in K recordings of every utterance,
 each at another speed, in another room, between moments of near-silence, as voice activity detection cuts it out.
 Run again, either goes on with the shards that have come since; after a change of the encoder it starts afresh.
 """
@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,19 @@ import torch
 
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
-from training.augment import recorded, warped
-from training.kokoro import FRAME, RATE
+from training import augment
+from training.kokoro import FRAME, RATE, SILENCE
 from training.speech_data import read_shard
-from training.speech_tokenizer import ContentTraining
+from training.speech_tokenizer import RESULT, ContentTraining, load_training
 
 Utterance = tuple[dict[str, Any], np.ndarray]
 """A description and speech [samples], or a description and codes [levels, frames]."""
+Batch = tuple[list[dict[str, Any]], torch.Tensor]
+"""Descriptions and sound at speech level, [B, samples]."""
 BLOCK = 20
 """Shards between two saves."""
-BATCH_FRAMES = 4000
-ROUND = 8
+BATCH_FRAMES = 8000
+ROUND = 16
 """Augmented utterances last a multiple of this many frames, so that many share a length."""
 MARGIN = 0.6
 """Seconds of near-silence at most on either side."""
@@ -55,46 +57,59 @@ def write_codes(path: Path, utterances: list[Utterance], encoder: str) -> None:
     temporary = path.with_suffix(".tmp.npz")
     codes = np.concatenate([codes for _, codes in utterances], axis=1)
     meta = json.dumps([record for record, _ in utterances], ensure_ascii=False)
-    np.savez(temporary, codes=codes.astype(np.int16), meta=meta, encoder=encoder)
+    np.savez_compressed(temporary, codes=codes.astype(np.int16), meta=meta, encoder=encoder)
     temporary.replace(path)
 
 
-def augmented(record: dict[str, Any], speech: np.ndarray, turn: int) -> Utterance:
-    """The utterance in the recording number `turn`; its labels follow."""
-    rng = np.random.default_rng([turn, zlib.crc32(record["shard"].encode()), record["index"]])
-    labels = np.array(list(record["labels"]))
-    speech = speech[: len(labels) * FRAME]
-    if rng.random() < 0.6:
-        speech, labels = warped(speech, labels, rng.uniform(0.85, 1.18))
-    before, after = (rng.uniform(0, MARGIN, 2) * RATE).astype(int)
-    frames = -(-(before + len(speech) + after) // (ROUND * FRAME)) * ROUND
-    wav = np.zeros(frames * FRAME, np.float32)
-    wav[before : before + len(speech)] = speech
-    level = np.sqrt((speech**2).mean())
-    if rng.random() < 0.85:  # the rest: a microphone that is gated to nothing
-        wav += rng.standard_normal(len(wav)).astype(np.float32) * level * np.float32(10 ** (-rng.uniform(40, 65) / 20))
-    # The label of the middle of a frame, or silence.
-    index = (np.arange(frames) * FRAME + FRAME // 2 - before) // FRAME
-    spoken = (index >= 0) & (index < len(labels))
-    heard = np.where(spoken, labels[index.clip(0, len(labels) - 1)], "_")
-    return record | {"labels": "".join(heard), "recording": turn}, recorded(wav, rng)
+def grouped(utterances: list[Utterance], lengths: list[int]) -> Iterator[tuple[int, list[Utterance]]]:
+    """Utterances of one length in frames at a time, with it, at most BATCH_FRAMES together."""
+    groups: dict[int, list[Utterance]] = defaultdict(list)
+    for utterance, length in zip(utterances, lengths, strict=True):
+        groups[length].append(utterance)
+    for length, group in sorted(groups.items(), key=lambda item: item[0]):
+        size = max(1, BATCH_FRAMES // length)
+        yield from ((length, group[start : start + size]) for start in range(0, len(group), size))
+
+
+def clean(utterances: list[Utterance], device: torch.device) -> Iterator[Batch]:
+    """Utterances as they are, as if each were alone: a batch holds one length."""
+    for _, group in grouped(utterances, [len(speech) for _, speech in utterances]):
+        wav = np.stack([at_speech_level(speech) for _, speech in group])
+        yield [record for record, _ in group], torch.from_numpy(wav).to(device)
+
+
+def augmented(utterances: list[Utterance], turn: int, device: torch.device) -> Iterator[Batch]:
+    """Utterances in the recording number `turn`; their labels follow."""
+    seed = [turn, *(zlib.crc32(record["shard"].encode()) for record, _ in utterances[:1])]
+    rng = np.random.default_rng(seed)
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**32)))
+    placed, frames = [], []
+    for record, speech in utterances:
+        factor = rng.uniform(*augment.SPEEDS) if rng.random() < 0.6 else 1.0
+        before, after = (rng.uniform(0, MARGIN, 2) * RATE).astype(int)
+        length = len(record["labels"]) * FRAME
+        frames.append(-(-int(before + length / factor + after) // (ROUND * FRAME)) * ROUND)
+        placed.append((record | {"place": (length, factor, before)}, speech[:length]))
+    for size, group in grouped(placed, frames):
+        length, factor, before = torch.tensor([record.pop("place") for record, _ in group], device=device).T
+        length = length.long()
+        place = length.cumsum(0) - length, length, factor, before, size * FRAME
+        store = torch.from_numpy(np.concatenate([(speech * 32767).astype(np.int16) for _, speech in group]))
+        names = torch.tensor([ord(name) for record, _ in group for name in record["labels"]])
+        heard = augment.labels_played(names.to(device), *place).tolist()
+        labels = ["".join(SILENCE if name < 0 else chr(name) for name in row) for row in heard]
+        records = [record | {"labels": row, "recording": turn} for (record, _), row in zip(group, labels, strict=True)]
+        wav = augment.recorded(augment.played(store.to(device), *place), generator)
+        yield records, augment.at_speech_level(wav)
 
 
 @torch.inference_mode()
-def encoded(tokenizer: SpeechTokenizer, utterances: Iterable[Utterance], levels: int) -> list[Utterance]:
-    """Codes of each utterance, brought to speech level, as if encoded alone: a batch holds one length."""
-    lengths: dict[int, list[Utterance]] = defaultdict(list)
-    for record, speech in utterances:
-        lengths[len(speech)].append((record, at_speech_level(speech)))
-    device, done = next(tokenizer.parameters()).device, []
-    for length, group in lengths.items():
-        size = max(1, BATCH_FRAMES * FRAME // length)
-        for start in range(0, len(group), size):
-            batch = group[start : start + size]
-            wav = torch.from_numpy(np.stack([speech for _, speech in batch])).unsqueeze(1)
-            codes = tokenizer.encode(wav.to(device), n_q=levels).transpose(0, 1).cpu().numpy().astype(np.int16)
-            done += [(record | {"frames": row.shape[1]}, row) for (record, _), row in zip(batch, codes, strict=True)]
-    return sorted(done, key=lambda u: (u[0]["shard"], u[0]["index"], u[0].get("recording", 0)))
+def encoded(tokenizer: SpeechTokenizer, batches: Iterable[Batch], levels: int) -> list[Utterance]:
+    done: list[Utterance] = []
+    for records, wav in batches:
+        codes = tokenizer.encode(wav.unsqueeze(1), n_q=levels).transpose(0, 1).cpu().numpy().astype(np.int16)
+        done += [(record | {"frames": row.shape[1]}, row) for record, row in zip(records, codes, strict=True)]
+    return done
 
 
 def fingerprint(tokenizer: SpeechTokenizer) -> str:
@@ -108,14 +123,13 @@ def fingerprint(tokenizer: SpeechTokenizer) -> str:
 
 def load_tokenizer(path: Path, device: str = "cpu") -> ContentTraining:
     """The trained encoder and codebooks, frozen, and the phoneme classifier beside them."""
-    model = ContentTraining()
-    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return model.eval().requires_grad_(False).to(device)
+    return load_training(path).eval().requires_grad_(False).to(device)
 
 
 def encode_part(tokenizer: SpeechTokenizer, data: Path, codes: Path, part: str, recordings: int) -> None:
     """Write the codes of a part: clean if `recordings` is 0, else of so many recordings."""
     path, encoder = codes / f"{part}{'-augmented' if recordings else ''}.npz", fingerprint(tokenizer)
+    device = next(tokenizer.parameters()).device
     utterances: list[Utterance] = []
     if path.exists():
         with np.load(path) as file:
@@ -127,12 +141,13 @@ def encode_part(tokenizer: SpeechTokenizer, data: Path, codes: Path, part: str, 
     todo = [(shard, turn) for shard, turn in todo if (shard.stem, turn) not in known]
     began = time.monotonic()
     for start in range(0, len(todo), BLOCK):
-        block = [
-            augmented(record, speech, turn) if turn else (record, speech)
-            for shard, turn in todo[start : start + BLOCK]
-            for record, speech in read_shard(shard)
-        ]
-        utterances += encoded(tokenizer, block, 1 if recordings else tokenizer.n_q)
+        block: dict[int, list[Utterance]] = defaultdict(list)
+        for shard, turn in todo[start : start + BLOCK]:
+            block[turn] += read_shard(shard)
+        for turn, group in block.items():
+            batches = augmented(group, turn, device) if turn else clean(group, device)
+            utterances += encoded(tokenizer, batches, 1 if recordings else tokenizer.n_q)
+        utterances.sort(key=lambda u: (u[0]["shard"], u[0]["index"], u[0].get("recording", 0)))
         write_codes(path, utterances, encoder)
         minutes = sum(record["frames"] for record, _ in utterances) * FRAME / RATE / 60
         done = min(start + BLOCK, len(todo))
@@ -140,20 +155,42 @@ def encode_part(tokenizer: SpeechTokenizer, data: Path, codes: Path, part: str, 
         print(f"{path.stem}: {done} of {len(todo)} shards, {minutes:.0f} min, {seconds:.0f} s", flush=True)
 
 
+def told(codes: Path, part: str) -> float:
+    """Share of the frames of a part whose phoneme is the commonest one of their token in what may be learned from."""
+    counts: dict[int, Counter[str]] = defaultdict(Counter)
+    for learned in ("words", "train"):
+        if (codes / f"{learned}.npz").exists():
+            for record, row in read_codes(codes, learned):
+                for token, name in zip(row[0].tolist(), record["labels"], strict=False):
+                    counts[token][name] += 1
+    common = {token: names.most_common(1)[0][0] for token, names in counts.items()}
+    right = [
+        common.get(token) == name
+        for record, row in read_codes(codes, part)
+        for token, name in zip(row[0].tolist(), record["labels"], strict=False)
+    ]
+    return sum(right) / len(right)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+")
-    parser.add_argument("--augment", type=int, default=0, metavar="K", help="write K noisy recordings of each instead")
+    parser.add_argument("--augment", type=int, default=0, metavar="K", help="write K noisy recordings of each too")
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer") / RESULT)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    torch.backends.cudnn.allow_tf32 = False  # the same codes as on a CPU
     tokenizer = load_tokenizer(options.tokenizer, options.device).tokenizer
     for part in options.parts:
-        encode_part(tokenizer, options.data, options.codes, part, options.augment)
+        for recordings in sorted({0, options.augment}):
+            encode_part(tokenizer, options.data, options.codes, part, recordings)
+    if "development" in options.parts:
+        for name in ("development", "development-augmented")[: 1 + bool(options.augment)]:
+            print(f"{name}: tokens alone tell the phoneme of {told(options.codes, name):.3f} of the frames")
 
 
 if __name__ == "__main__":

@@ -220,7 +220,7 @@ def export(options: argparse.Namespace) -> None:
 
 def codes(options: argparse.Namespace) -> None:
     """`PART-codes.npz`: `codes` [pieces, codebooks, frames] int16 and the corpus' own descriptions."""
-    ears = MusicEars(load_encodec(options.run / FOLDER))
+    ears = MusicEars(load_encodec(options.run / FOLDER).to(options.device))
     for part in options.parts:
         records, found = [], []
         for record, pcm in read(options.data, part):

@@ -24,8 +24,9 @@ from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
 from training import soundstorm, voice_decoder
 from training.codes import load_tokenizer, read_codes
+from training.mouth import clearest
 from training.speech_data import REPLY_VOICES, read_shard
-from training.speech_tokenizer import CONFIG, SCALE, ContentTraining, classes
+from training.speech_tokenizer import RESULT
 
 CHECKED = 60
 """Development utterances on which rounding is checked."""
@@ -76,25 +77,6 @@ def soundstorm_state(model: SoundStorm, codes: list[np.ndarray]) -> dict[str, Te
     return state
 
 
-def clearest(model: ContentTraining, codes_folder: Path, voice: str) -> Tensor:
-    """The prompt of a voice, [frames, n_q]: the beginning of an utterance, well understood and with little silence."""
-    book = model.tokenizer.quantizer.codebooks[0]
-    heard = model.classify(SCALE * book.embed[:, : model.content_size]).argmax(-1).numpy()
-    best: tuple[float, str, np.ndarray] | None = None
-    part = "reply" if voice == REPLY_VOICES[0] else "voices"
-    for record, codes in read_codes(codes_folder, part):
-        if record["voices"] != {voice: 1.0} or codes.shape[1] < soundstorm.PROMPT_FRAMES:
-            continue
-        codes, labels = codes[:, : soundstorm.PROMPT_FRAMES], record["labels"][: soundstorm.PROMPT_FRAMES]
-        score = float((heard[codes[0]] == classes(labels)).mean()) - labels.count("_") / len(labels)
-        if best is None or score > best[0]:
-            best = (score, record["text"], codes)
-    if best is None:
-        raise SystemExit(f"no utterance of {voice} in {part} lasts {soundstorm.PROMPT_FRAMES} frames")
-    print(f"{voice}: {best[1]!r}, score {best[0]:.2f}")
-    return torch.from_numpy(best[2].T.astype(np.int64)).contiguous()
-
-
 def write_manifest(folder: Path) -> None:
     """List the SHA-256 sum of every file of the model set that is there."""
     names = [name for name in MODEL_SET if (folder / name).is_file()]
@@ -112,7 +94,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=Path("models/nano"))
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer") / RESULT)
     parser.add_argument("--decoder", type=Path, default=Path("runs/voice_decoder") / voice_decoder.CHECKPOINT)
     parser.add_argument("--soundstorm", type=Path, default=Path("runs/soundstorm") / soundstorm.CHECKPOINT)
     parser.add_argument("--decoder-only", action="store_true", help="all but the decoder of speech stays as it is")
@@ -146,7 +128,8 @@ def export_speech(options: argparse.Namespace) -> None:
     codes = [codes for _, codes in read_codes(options.codes, "development")][:20]
     storm = soundstorm.load_soundstorm(options.soundstorm)
     save_file(soundstorm_state(storm, codes), folder / "soundstorm.safetensors")
-    for name, config in (("speech_tokenizer", CONFIG), ("soundstorm", soundstorm.CONFIG)):
+    speech_config = json.loads((options.tokenizer.parent / "config.json").read_text())
+    for name, config in (("speech_tokenizer", speech_config), ("soundstorm", soundstorm.CONFIG)):
         (folder / f"{name}.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     voices = {name.split("_")[1]: clearest(training, options.codes, name) for name in REPLY_VOICES}
     save_file(voices, folder / "voices.safetensors")

@@ -92,8 +92,8 @@ def make_vocabulary(folder: Path) -> None:
 
 WEIGHTS = {"text": 2.0, "speech": 0.2, "change": 0.8, "words": 0.7, "image": 1.0, "music": 0.3}
 """What a token of the assistant's text or speech counts in the loss, one of speech that differs from the one before it,
-a piece of a word, a token of a drawing, one of music. Most tokens of speech go on with the same sound; what to say next
-is decided where it changes."""
+a piece of a word that is heard or for what is seen, a token of a drawing, one of music. Most tokens of speech go on
+with the same sound; what to say next is decided where it changes."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,8 @@ def losses(model: Llama, hidden: Tensor, task: Task, words: Vocabulary) -> tuple
         return (tokens >= codes.start) & (tokens < codes.stop)
 
     speech, image, music = (among(wanted, modality) for modality in (words.speech, words.image, words.music))
-    heard = among(task.given, words.speech) & (wanted < words.text.stop)
+    shown = (among(task.given, modality) for modality in (words.speech, words.image, words.music))
+    heard = torch.stack(list(shown)).any(0) & (wanted < words.text.stop)
     changed = speech & (wanted != task.given)
     masks = {"speech": speech & ~changed, "change": changed, "words": heard, "image": image, "music": music}
     masks["text"] = ~(speech | heard | image | music)

@@ -1,13 +1,13 @@
 """Training goes on from the weights in `models/nano`: `python -m training.restore` writes them where the recipes look.
 
-Checkpoints that are there already stay. What only training has (optimizers, the phoneme classifier and the mel
-predictor beside the tokenizer) begins anew; without it nothing of `training.soundstorm`'s check but its levels counts,
-and `training.export` writes the decoder alone (`--decoder-only`).
+Checkpoints that are there already stay. What only training has begins anew: optimizers, and the phoneme classifier and
+mel predictor beside the tokenizer, which `python -m training.speech_tokenizer heads` trains.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from assistant.models.soundstorm import SoundStorm
 from training import soundstorm, voice_decoder
-from training.speech_tokenizer import ContentTraining
+from training.speech_tokenizer import RESULT, ContentTraining
 
 LANGUAGE_MODEL_FILES = {"llama.json": "config.json", "tokenizer.model": "", "added_tokens.json": ""}
 
@@ -25,9 +25,11 @@ LANGUAGE_MODEL_FILES = {"llama.json": "config.json", "tokenizer.model": "", "add
 def restore(models: Path, runs: Path) -> None:
     codec = load_file(models / "speech_tokenizer.safetensors")
     codec = {name: value.float() for name, value in codec.items()}
-    training = ContentTraining()
+    config = json.loads((models / "speech_tokenizer.json").read_text())
+    training = ContentTraining(config)
     training.tokenizer.load_state_dict(codec)
-    _save(runs / "speech_tokenizer" / "codebooks.pt", training.state_dict())
+    _save(runs / "speech_tokenizer" / RESULT, training.state_dict())
+    (runs / "speech_tokenizer" / "config.json").write_text(json.dumps(config, indent=1))
     _save(runs / "voice_decoder" / voice_decoder.CHECKPOINT, _averaged("decoder", training.tokenizer.decoder))
     storm = SoundStorm.from_config(soundstorm.CONFIG)
     storm.load_state_dict({k: v.float() for k, v in load_file(models / "soundstorm.safetensors").items()})

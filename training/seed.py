@@ -78,6 +78,7 @@ WEIGHTS = {
     "thing": 1.0,
     "colour": 0.7,
     "count": 0.5,
+    "tower": 0.5,
     "reader": 0.5,
     "teacher": 1.0,
     "thumbnail": 4.0,
@@ -202,6 +203,7 @@ class Training(nn.Module):
         self.tokenizer = SeedTokenizer.from_config(CONFIG)
         wide, codes = CONFIG["image_features_dim"], CONFIG["qformer"]["num_query_token"] * CONFIG["codebook_embed_dim"]
         self.answers = nn.ModuleDict({name: nn.Linear(wide, count) for name, count in ANSWERS.items()})
+        self.tower = nn.ModuleDict({name: nn.Linear(CONFIG["vit"]["width"], count) for name, count in ANSWERS.items()})
         self.reader = nn.ModuleDict({name: nn.Linear(codes, count) for name, count in ANSWERS.items()})
         self.teacher = nn.Linear(wide, FEATURES)
         self.seer = nn.Linear(CONFIG["vit"]["width"], FEATURES)
@@ -210,6 +212,7 @@ class Training(nn.Module):
     def forward(self, pictures: Tensor, quantized: float, spoilt: float) -> dict[str, Tensor]:
         """What the losses need. `quantized`: the share of rows from the codebook; `spoilt`: of random rows."""
         seen = self.tokenizer.image_embeds(pictures)
+        pooled = seen.mean(1)
         latents = self.tokenizer.latents(seen).float()
         book = self.tokenizer.quantize["embedding"].weight
         with torch.autocast(pictures.device.type, enabled=False):
@@ -223,13 +226,14 @@ class Training(nn.Module):
         heard = torch.where(torch.rand(codes.shape, device=codes.device)[..., None] < spoilt * quantized, strange, used)
         embedding = self.tokenizer.image_embedding(heard).float()
         return {
-            "seen": seen.float(),
+            "pooled": pooled,
             "latents": latents,
             "rows": rows,
             "codes": codes,
             "used": used,
             "embedding": embedding,
             **{name: answer(embedding) for name, answer in self.answers.items()},
+            **{f"tower_{name}": answer(pooled) for name, answer in self.tower.items()},
             **{f"reader_{name}": answer(heard.flatten(1)) for name, answer in self.reader.items()},
         }
 
@@ -249,11 +253,11 @@ def likeness(found: Tensor, features: Tensor) -> Tensor:
 def losses(model: Training, out: dict[str, Tensor], batch: dict[str, Tensor], quantized: float) -> dict[str, Tensor]:
     right = wanted(batch["labels"])
     found = {name: F.cross_entropy(out[name].float(), answer, label_smoothing=0.05) for name, answer in right.items()}
-    reader = [F.cross_entropy(out[f"reader_{name}"].float(), answer) for name, answer in right.items()]
-    found["reader"] = torch.stack(reader).mean()
-    pooled = out["seen"].mean(1)
+    for asked in ("tower", "reader"):
+        told = [F.cross_entropy(out[f"{asked}_{name}"].float(), answer) for name, answer in right.items()]
+        found[asked] = torch.stack(told).mean()
     features = batch["features"]
-    found["teacher"] = likeness(model.seer(pooled), features) + 0.3 * likeness(
+    found["teacher"] = likeness(model.seer(out["pooled"].float()), features) + 0.3 * likeness(
         model.teacher(out["embedding"]), features
     )
     drawings = batch["shown"][-(len(features) // DRAWN) :]

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assistant.models.soundstorm import SoundStorm
+from assistant.models.soundstorm import Attention, ConvolutionModule, FeedForward, SoundStorm
 from training.budget import Average, Budget
-from training.codes import load_tokenizer, read_codes
+from training.codes import Utterance, load_tokenizer, read_codes
 from training.kokoro import FRAME, RATE
 from training.recipe import parsed, reduced
-from training.speech_tokenizer import ContentTraining
+from training.speech_tokenizer import RESULT, ContentTraining
 
 CONFIG = {
     "codebook_size": 512,
@@ -50,105 +50,99 @@ GUESSES = 0.7
 REPEAT = 0.2
 """What a frame of the prompt counts for beside a frame to be found."""
 LONGEST = 208
-POOL = 100
-"""Examples that are sorted by length at a time."""
+"""Frames of a row of a batch."""
+MISHEARD = 0.04
+"""How often a semantic token is kept from the model."""
+DROPOUT = 0.1
 HELD_OUT = 25
 """Every so manieth utterance of the voices that ship is kept for checking."""
 DECIBELS = 4 * 10 / np.log(10)
 """What one unit of the tokenizer's mel spectrum is."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """Codes [frames, levels + 1] of which the first `known` frames are given."""
-
-    codes: np.ndarray
-    known: int
-
-
 class Speakers:
-    """Utterances by voice."""
+    """Utterances by voice, in the memory of a device."""
 
-    def __init__(self) -> None:
-        self.parts: list[list[tuple[str, int]]] = []
-        self.voices: dict[str, list[np.ndarray]] = defaultdict(list)
-        self._ready: list[list[Example]] = []
+    def __init__(self, parts: list[list[Utterance]], device: torch.device) -> None:
+        """Each part of the corpus is drawn from equally often."""
+        names = [[json.dumps(record["voices"], sort_keys=True) for record, _ in part] for part in parts]
+        places = sorted((name, p, k) for p, row in enumerate(names) for k, name in enumerate(row))
+        numbers = {(p, k): number for number, (_, p, k) in enumerate(places)}
+        self.names = [name for name, _, _ in places]
+        codes = [parts[p][k][1].T for _, p, k in places]
+        sizes = Counter(self.names)
+        first = {name: self.names.index(name) for name in sizes}
 
-    def add(self, utterances: list[tuple[dict, np.ndarray]]) -> None:
-        """One part of the corpus; each part is drawn from equally often."""
-        places = []
-        for record, codes in utterances:
-            voice = json.dumps(record["voices"], sort_keys=True)
-            places.append((voice, len(self.voices[voice])))
-            self.voices[voice].append(codes.T.astype(np.int64))
-        self.parts.append(places)
+        def tensor(values: Iterable[int]) -> Tensor:
+            return torch.tensor(list(values), device=device)
+
+        self.parts = [tensor(numbers[p, k] for k in range(len(part))) for p, part in enumerate(parts)]
+        self.codes = torch.from_numpy(np.concatenate(codes).astype(np.int64)).to(device)  # [frames, levels + 1]
+        self.length = tensor(len(row) for row in codes)
+        self.start = self.length.cumsum(0) - self.length
+        self.first, self.count = tensor(first[name] for name in self.names), tensor(sizes[n] for n in self.names)
 
     @property
     def minutes(self) -> float:
-        return sum(len(codes) for group in self.voices.values() for codes in group) * FRAME / RATE / 60
+        return len(self.codes) * FRAME / RATE / 60
 
-    def other(self, voice: str, index: int, rng: np.random.Generator) -> np.ndarray:
-        """Another utterance of the same voice, of no frames if there is none."""
-        group = self.voices[voice]
-        if len(group) == 1:
-            return group[0][:0]
-        return group[(index + int(rng.integers(1, len(group)))) % len(group)]
+    def utterance(self, number: int) -> Tensor:
+        """Codes [frames, levels + 1]."""
+        return self.codes[self.start[number] :][: self.length[number]]
 
-    def example(self, rng: np.random.Generator) -> Example:
-        """A prompt, something already spoken, and what comes next: a case of what `assistant.decoders.speech` asks."""
-        places = self.parts[rng.integers(len(self.parts))]
-        voice, index = places[rng.integers(len(places))]
-        codes, prompt = self.voices[voice][index], self.other(voice, index, rng)
-        length = 0 if rng.random() < 0.1 else int(rng.integers(50, 115))
-        if len(prompt):
-            start = int(rng.integers(max(1, len(prompt) - length + 1)))
-            prompt = prompt[start : start + length]
-        else:
-            split = min(length, len(codes) // 2)
-            prompt, codes = codes[:split], codes[split:]
-        start = 0 if rng.random() < 0.4 else int(rng.integers(max(1, len(codes) - 30)))
-        context = 0 if start == 0 and rng.random() < 0.6 else int(rng.integers(10, 41))
-        codes = codes[start:]
-        context = min(context, len(codes) // 2)
-        if rng.random() < 0.6:
-            codes = codes[: context + int(rng.integers(16, 111))]
-        known = len(prompt) + context
-        return Example(np.concatenate([prompt, codes])[:LONGEST], known)
+    def batch(self, generator: torch.Generator, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Cases of what `assistant.decoders.speech` asks: a prompt, something already spoken, and what comes next.
 
-    def batch(self, rng: np.random.Generator, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """About `frames` frames, padding included, of examples of similar length.
-
-        Codes [B, F, levels + 1], and [B, F] where a frame is known, and where there is one.
+        Codes [B, LONGEST, levels + 1], and [B, LONGEST] where a frame is known, and where there is one; about `frames`
+        frames in all, padding included.
         """
-        if not self._ready:
-            pool = sorted((self.example(rng) for _ in range(POOL)), key=lambda e: len(e.codes))
-            while pool:
-                size = max(1, round(frames / len(pool[-1].codes)))
-                self._ready.append(pool[-size:])
-                del pool[-size:]
-            rng.shuffle(self._ready)
-        examples = self._ready.pop()
-        longest = max(len(e.codes) for e in examples)
-        codes = torch.zeros(len(examples), longest, LEVELS + 1, dtype=torch.long)
-        known = torch.zeros(len(examples), longest, dtype=torch.bool)
-        there = torch.zeros_like(known)
-        for row, example in enumerate(examples):
-            codes[row, : len(example.codes)] = torch.from_numpy(example.codes)
-            known[row, : example.known] = True
-            there[row, : len(example.codes)] = True
-        return codes, known & there, there
+        rows, device = max(1, frames // LONGEST), self.codes.device
+
+        def draw(low: Tensor | int, high: Tensor | int) -> Tensor:
+            """Whole numbers [rows], low <= n < high."""
+            share = torch.rand(rows, generator=generator, device=device)
+            return (low + share * (high - low)).floor().long().clamp(min=0)
+
+        def chance(share: float) -> Tensor:
+            return torch.rand(rows, generator=generator, device=device) < share
+
+        each = [part[torch.randint(len(part), (rows,), generator=generator, device=device)] for part in self.parts]
+        turn = draw(0, len(self.parts))
+        number = torch.stack(each).gather(0, turn[None])[0]
+        first, count = self.first[number], self.count[number]
+        other = first + (number - first + draw(1, count)) % count
+        start, length = self.start[number], self.length[number]
+        wanted = torch.where(chance(0.1), 0, draw(50, 115))
+        # Who has spoken but once is his own prompt.
+        alone = count == 1
+        prompt_length = torch.where(alone, wanted.minimum(length // 2), wanted.minimum(self.length[other]))
+        slack = self.length[other] - prompt_length + 1
+        prompt_start = torch.where(alone, start, self.start[other] + draw(0, slack))
+        used = torch.where(alone, prompt_length, 0)
+        start, length = start + used, length - used
+        skipped = torch.where(chance(0.4), 0, draw(0, (length - 30).clamp(min=1)))
+        context = torch.where((skipped == 0) & chance(0.6), 0, draw(10, 41))
+        start, length = start + skipped, length - skipped
+        context = context.minimum(length // 2)
+        length = torch.where(chance(0.6), length.minimum(context + draw(16, 111)), length)
+        place = torch.arange(LONGEST, device=device)
+        prompted, end = place < prompt_length[:, None], (prompt_length + length)[:, None]
+        index = torch.where(prompted, prompt_start[:, None] + place, (start - prompt_length)[:, None] + place)
+        there = place < end
+        codes = self.codes[index.clamp(0, len(self.codes) - 1)].masked_fill(~there.unsqueeze(-1), 0)
+        return codes, there & (place < (prompt_length + context)[:, None]), there
 
 
-def load_speakers(folder: Path, parts: list[str]) -> tuple[Speakers, Speakers]:
+def load_speakers(folder: Path, parts: list[str], device: torch.device) -> tuple[Speakers, Speakers]:
     """What to learn from, and utterances of the voices that ship to check on."""
-    learned, kept = Speakers(), Speakers()
+    learned, kept = [], []
     for part in parts:
         utterances = list(read_codes(folder, part))
         if part in ("reply", "voices"):
-            kept.add(utterances[::HELD_OUT])
+            kept.append(utterances[::HELD_OUT])
             utterances = [u for number, u in enumerate(utterances) if number % HELD_OUT]
-        learned.add(utterances)
-    return learned, kept
+        learned.append(utterances)
+    return Speakers(learned, device), Speakers(kept, device)
 
 
 def masked_grid(truth: Tensor, hidden: Tensor, level: int) -> Tensor:
@@ -166,25 +160,38 @@ def loss(
     hidden = open_
     grid = masked_grid(truth, open_, level)
     if level == 0:
-        turn = torch.from_numpy(rng.random(len(codes))).to(codes.device)
+        turn = torch.rand(len(codes), device=codes.device)
         share = torch.where(turn < 0.3, 1.0, torch.cos(turn.sub(0.3).div(0.7) * torch.pi / 2))
         # At least one frame stays hidden in every row.
         draw = torch.rand(open_.shape, device=codes.device).masked_fill(~open_, 2.0)
         hidden = open_ & ((draw < share[:, None]) | (draw == draw.amin(1, keepdim=True)))
         grid[..., 0] = torch.where(hidden, MASK, truth[..., 0])
-    elif rng.random() < GUESSES:
+    condition = model.semantic_embedding(semantic)
+    if level and rng.random() < GUESSES:
         with torch.no_grad():
-            found = model.embeds(grid, model.semantic_embedding(semantic), there, first_level=level)
-            guess = model.logits(found, level).argmax(-1)
+            guess = model.logits(model.embeds(grid, condition, there, first_level=level), level).argmax(-1)
         grid[..., level:] = torch.where(open_.unsqueeze(-1), guess, grid[..., level:])
+    # What the language model says is not always what was meant.
+    misheard = torch.rand(semantic.shape, device=codes.device) < MISHEARD
+    condition = torch.where(misheard.unsqueeze(-1), 0, condition)
     weight = hidden.float() if level == 0 else open_.float() + REPEAT * known.float()
-    chosen = weight > 0
-    found = model.embeds(grid, model.semantic_embedding(semantic), there, first_level=level)[:, :, 0][chosen]
+    found = model.embeds(grid, condition, there, first_level=level)[:, :, 0]
     logits = F.linear(model.head_norm(found), model.logit_weight[level].T, model.logit_bias[level]).float()
-    target = truth[..., level][chosen]
-    each = F.cross_entropy(logits, target, reduction="none")
-    right = (logits.argmax(-1) == target)[hidden[chosen]].float().mean()
-    return (each * weight[chosen]).sum() / weight.sum(), right
+    target = truth[..., level]
+    each = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view_as(weight)
+    right = ((logits.argmax(-1) == target) & hidden).sum() / hidden.sum()
+    return (each * weight).sum() / weight.sum(), right
+
+
+def regularize(model: SoundStorm) -> None:
+    """Dropout on what each part of a block adds: there are more steps than speech."""
+
+    def dropped(module: nn.Module, _: object, added: Tensor) -> Tensor:
+        return F.dropout(added, DROPOUT, module.training)
+
+    for module in model.modules():
+        if isinstance(module, FeedForward | Attention | ConvolutionModule):
+            module.register_forward_hook(dropped)
 
 
 @torch.inference_mode()
@@ -195,20 +202,17 @@ def check(model: SoundStorm, tokenizer: ContentTraining, speakers: Speakers, cou
     repeated; how far the mel spectrum of what `generate` makes is from the truth, and from the truth when the prompt is
     another's (a model that ignores its prompt does as well there).
     """
-    rng = np.random.default_rng(0)
-    places = [place for part in speakers.parts for place in part]
-    places = [places[i] for i in rng.permutation(len(places)) if len(speakers.voices[places[i][0]]) > 1][:count]
-    names = sorted({voice for voice, _ in places})
+    device = speakers.codes.device
+    numbers = [n for part in speakers.parts for n in part.tolist() if speakers.count[n] > 1]
+    numbers = [numbers[i] for i in np.random.default_rng(0).permutation(len(numbers))][:count]
     right, repeated, distances, total = np.zeros(LEVELS), [], [], 0
-    for voice, index in places:
-        stranger = names[(names.index(voice) + 1) % len(names)]
-        codes = torch.from_numpy(speakers.voices[voice][index])[None]
-        prompt, foreign = (
-            torch.from_numpy(p[-PROMPT_FRAMES:])[None]
-            for p in (speakers.other(voice, index, rng), speakers.voices[stranger][0])
-        )
+    for number in numbers:
+        first, size = int(speakers.first[number]), int(speakers.count[number])
+        others = first + (number - first + 1) % size, (first + size) % len(speakers.names)
+        codes = speakers.utterance(number)[None]
+        prompt, foreign = (speakers.utterance(other)[None, -PROMPT_FRAMES:] for other in others)
         both = torch.cat([prompt, codes], 1)
-        open_ = (torch.arange(both.shape[1]) >= prompt.shape[1])[None]
+        open_ = (torch.arange(both.shape[1], device=device) >= prompt.shape[1])[None]
         for level in range(LEVELS):
             grid = masked_grid(both[..., 1:], open_, level)
             logits = model(grid, both[..., 0]).unflatten(1, (-1, LEVELS))
@@ -229,15 +233,15 @@ def check(model: SoundStorm, tokenizer: ContentTraining, speakers: Speakers, cou
 
 def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    tokenizer = load_tokenizer(options.tokenizer)
-    speakers, kept = load_speakers(options.codes, options.parts)
-    strangers = Speakers()
-    strangers.add(list(read_codes(options.codes, "development")))
-    print(f"{speakers.minutes:.0f} minutes to learn from, {len(speakers.voices)} voices", flush=True)
+    tokenizer = load_tokenizer(options.tokenizer, options.device)
+    speakers, kept = load_speakers(options.codes, options.parts, device)
+    strangers = Speakers([list(read_codes(options.codes, "development"))], device)
+    print(f"{speakers.minutes:.0f} minutes to learn from, {len(set(speakers.names))} voices", flush=True)
     model = SoundStorm.from_config(CONFIG).to(device)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.02)
     average, budget, step = Average(model, 0.998), Budget(options.minutes), 0
+    regularize(model)
     path = options.run / CHECKPOINT
     parts = {"model": model, "average": average.model, "optimizer": optimizer}
     if path.exists():
@@ -254,18 +258,16 @@ def train(options: argparse.Namespace) -> None:
         path.with_suffix(".new").replace(path)
 
     def report() -> None:
-        model_now = average.model.cpu()
         for name, group in (("strangers", strangers), ("shipping voices", kept)):
-            if group.parts:
-                print(f"  {name}: {check(model_now, tokenizer, group, options.checks)}", flush=True)
-        average.model.to(device)
+            print(f"  {name}: {check(average.model, tokenizer, group, options.checks)}", flush=True)
 
     rng = np.random.default_rng([options.seed, step])
-    recent: list[list[tuple[float, float]]] = [[] for _ in range(LEVELS)]
+    generator = torch.Generator(device).manual_seed(options.seed + step)
+    recent = torch.zeros(LEVELS, 3, device=device)
     while budget.fraction < 1:
         optimizer.param_groups[0]["lr"] = budget.rate * options.rate
         level = int(rng.choice(LEVELS, p=LEVEL_ODDS))
-        codes, known, there = (x.to(device) for x in speakers.batch(rng, options.frames))
+        codes, known, there = speakers.batch(generator, options.frames)
         with reduced(device):
             found, right = loss(model, codes, known, there, level, rng)
         optimizer.zero_grad()
@@ -274,13 +276,14 @@ def train(options: argparse.Namespace) -> None:
         optimizer.step()
         average.update(model)
         step += 1
-        recent[level].append((float(found.detach()), float(right)))
+        recent[level] += torch.stack([found.detach(), right, torch.ones_like(right)])
         if step % 100 == 0:
-            figures = "  ".join("{:.2f} {:.3f}".format(*np.mean(each[-50:], 0)) for each in recent if each)
-            print(f"step {step} loss, right by level: {figures}  {budget.spent:.1f} min", flush=True)
-        if step % 200 == 0:
-            save()
+            figures = "  ".join(f"{total / n:.2f} {hits / n:.3f}" for total, hits, n in recent.tolist() if n)
+            recent.zero_()
+            print(f"step {step} loss, right by level: {figures}  {budget.spent:.2f} min", flush=True)
         if step % 1000 == 0:
+            save()
+        if step % 4000 == 0:
             report()
     save()
     print(f"{step} steps, {budget.spent:.1f} min", flush=True)
@@ -302,7 +305,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--checks", type=int, default=24, help="utterances to check on")
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
-    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer/codebooks.pt"))
+    parser.add_argument("--tokenizer", type=Path, default=Path("runs/speech_tokenizer") / RESULT)
     options = parsed(parser, Path("runs/soundstorm"))
     train(options)
 

@@ -1,22 +1,25 @@
 """Nano's SpeechTokenizer: what is said first, then how it sounds.
 
 The published model distils its first codebook from HuBERT. Here phonemes with exact times, known because the speech is
-synthetic, take HuBERT's place. Steps, each a subcommand, each resumable by running it again:
+synthetic, take HuBERT's place. Steps, each resumable by running it again, each with a budget of `--minutes`:
 
 `content`    the encoder: phonemes from the content part, the mel spectrum from the acoustic part
-`codebooks`  codebook 0 by k-means on content and a phase of training through it; the others by residual k-means
+`codebooks`  codebook 0 by k-means on content and training through it; the others by residual k-means
+`heads`      for a tokenizer that lost them (`training.restore`): the classifier and the mel predictor alone
 
-With `--acoustic EARLIER.pt` only what is said is learned anew: the acoustic part and its codebooks are an earlier
-tokenizer's, so that what was trained on its acoustic codes can go on (`training.successor`).
+With `--earlier EARLIER.pt` an earlier tokenizer goes on learning what is said; how it sounds, codebooks included, stays
+as it is, so that what was trained on its acoustic codes can go on (`training.successor`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +27,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assistant.models.speech_tokenizer import SpeechTokenizer
-from assistant.tokenizers.speech import at_speech_level
-from training.augment import recorded, warped
-from training.kokoro import FRAME
+from training.augment import SPEEDS, at_speech_level, between, labels_played, played, recorded
+from training.budget import Budget
+from training.kokoro import FRAME, RATE
 from training.recipe import parsed, reduced
 from training.speech_data import read
 
@@ -37,6 +40,7 @@ CONFIG = {
     "win_size": 640,
     "encoder_channels": 256,
     "encoder_lstm_layers": 2,
+    "encoder_blocks": 2,
     "content_dimension": 32,
     "dimension": 96,
     "semantic_dimension": 96,
@@ -56,6 +60,17 @@ PHONES = "_AIOQWYabdefhijklmnopstuvwzæðŋɐɑɒɔəɛɜɡɪɹɾʃʊʌʒʔʤʧ�
 """All symbols that `training.phonemes` gives; class 0 is silence and whatever is not listed."""
 SCALE = 12.0
 """Content has unit norm; logits need a sharper scale."""
+RESULT = "codebooks.pt"
+WINDOW = 200
+"""Frames of a row of a batch."""
+MARGIN = 30
+"""Frames of silence on either side that are to be heard as such."""
+DROPOUT = 0.15
+"""Between the layers of the LSTM."""
+FIT_FRAMES = 150_000
+"""What codebook 0 is fitted to."""
+TRACT = 0.08
+"""Deviation of the logarithm of how much longer a vocal tract is than the one that spoke."""
 
 
 def classes(labels: str) -> np.ndarray:
@@ -63,52 +78,80 @@ def classes(labels: str) -> np.ndarray:
 
 
 class Corpus:
-    """Utterances in memory: speech at one level and a class a frame."""
+    """Utterances in memory, back to back on a device: speech, and a class a frame.
 
-    def __init__(self, folder: Path, parts: list[str]) -> None:
-        self.items: list[tuple[np.ndarray, np.ndarray]] = []
+    Each part is drawn from equally often.
+    """
+
+    def __init__(self, folder: Path, parts: list[str], device: torch.device) -> None:
+        speech, labels, sizes = [], [], []
         for part in parts:
-            for record, speech in read(folder, part):
-                labels = classes(record["labels"])[: len(speech) // FRAME]
-                self.items.append((speech[: len(labels) * FRAME], labels))
+            before = len(labels)
+            for record, wav in read(folder, part):
+                labels.append(classes(record["labels"]))
+                speech.append((wav[: len(labels[-1]) * FRAME] * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16))
+            sizes.append(len(labels) - before)
+        frames = np.array([len(row) for row in labels])
+        self.frames = int(frames.sum())
+        self.parts = [part for part in torch.arange(len(frames), device=device).split(sizes) if len(part)]
+        self.length = torch.from_numpy(frames).to(device) * FRAME
+        self.start = self.length.cumsum(0) - self.length
+        self.speech = torch.from_numpy(np.concatenate(speech)).to(device)
+        self.labels = torch.from_numpy(np.concatenate(labels)).to(device)
 
     @property
     def minutes(self) -> float:
-        return sum(len(labels) for _, labels in self.items) / 3000
+        return self.frames / 3000
 
-    def batch(self, rng: np.random.Generator, frames: int) -> tuple[Tensor, Tensor]:
-        """Augmented utterances of like length, `frames` frames in all: wav [B, 1, S], classes [B, T] (-1: padding)."""
-        anchor = len(self.items[rng.integers(len(self.items))][1])
-        chosen: list[tuple[np.ndarray, np.ndarray]] = []
-        while sum(len(labels) for _, labels in chosen) < frames:
-            speech, labels = self.items[rng.integers(len(self.items))]
-            if abs(len(labels) - anchor) > 25 + anchor // 4:
-                continue
-            if rng.random() < 0.6:
-                speech, labels = warped(speech, labels, rng.uniform(0.85, 1.18))
-            chosen.append((at_speech_level(recorded(speech, rng)), labels))
-        return _padded(chosen)
+    def batch(self, generator: torch.Generator, frames: int) -> tuple[Tensor, Tensor]:
+        """Parts of utterances in any voice, room and place: wav [B, 1, S], classes [B, T], `frames` in all.
+
+        A class is -1 where silence lasts longer than it does in what voice activity detection cuts out.
+        """
+        rows = max(1, frames // WINDOW)
+        each, device = -(-rows // len(self.parts)), generator.device
+        chosen = torch.cat(
+            [part[torch.randint(len(part), (each,), generator=generator, device=device)] for part in self.parts]
+        )[torch.randperm(each * len(self.parts), generator=generator, device=device)[:rows]]
+        start, length, samples = self.start[chosen], self.length[chosen], WINDOW * FRAME
+        speed = between(*SPEEDS, rows, generator)
+        factor = torch.where(between(0, 1, rows, generator) < 0.3, 1.0, speed)[:, 0]
+        # What is too long for the window begins before it.
+        before = ((samples - length / factor) * between(0, 1, rows, generator)[:, 0]).floor()
+        wav = played(self.speech, start, length, factor, before, samples)
+        target = labels_played(self.labels, start, length, factor, before, samples)
+        wav = at_speech_level(recorded(wav, generator))
+        return wav.unsqueeze(1), torch.where(target < 0, _silence_beside(target), target)
+
+    def whole(self, size: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
+        """All utterances as they are, `size` of like length at a time: wav [B, 1, S], classes [B, T] (-1: padding)."""
+        for chosen in self.length.argsort().split(size):
+            start, length = self.start[chosen], self.length[chosen]
+            place = (
+                start,
+                length,
+                torch.ones(len(start), device=start.device),
+                torch.zeros_like(start),
+                int(length.max()),
+            )
+            yield at_speech_level(played(self.speech, *place)).unsqueeze(1), labels_played(self.labels, *place)
 
 
-def _padded(items: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
-    length = max(len(labels) for _, labels in items)
-    wav = torch.zeros(len(items), 1, length * FRAME)
-    target = torch.full((len(items), length), -1)
-    for k, (speech, labels) in enumerate(items):
-        wav[k, 0, : len(speech)] = torch.from_numpy(speech)
-        target[k, : len(labels)] = torch.from_numpy(labels)
-    return wav, target
+def _silence_beside(target: Tensor) -> Tensor:
+    """0, silence, where something is said within MARGIN frames, else -1."""
+    near = F.max_pool1d((target >= 0).float().unsqueeze(1), 2 * MARGIN + 1, 1, MARGIN).squeeze(1)
+    return near.long() - 1
 
 
 class ContentTraining(nn.Module):
     """The encoder with what trains it: a phoneme classifier on content, a mel predictor on everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Mapping[str, Any] = CONFIG) -> None:
         super().__init__()
-        self.tokenizer = SpeechTokenizer.from_config(CONFIG)
-        self.classify = nn.Linear(CONFIG["content_dimension"], len(PHONES))
+        self.tokenizer = SpeechTokenizer.from_config(config)
+        self.classify = nn.Linear(config["content_dimension"], len(PHONES))
         self.predict_mel = nn.Sequential(
-            nn.Conv1d(CONFIG["dimension"], 256, 3, padding=1), nn.GELU(), nn.Conv1d(256, 2 * CONFIG["num_mels"], 1)
+            nn.Conv1d(config["dimension"], 256, 3, padding=1), nn.GELU(), nn.Conv1d(256, 2 * config["num_mels"], 1)
         )
 
     @property
@@ -117,38 +160,43 @@ class ContentTraining(nn.Module):
 
     def forward(self, wav: Tensor, target: Tensor, quantize: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, fraction of frames right, mel error."""
-        encoder = self.tokenizer.encoder
+        encoder, learning = self.tokenizer.encoder, self.tokenizer.training
         mel = encoder.mel(wav)
-        content = F.normalize(encoder.content(_masked(mel) if self.training else mel).float(), dim=1)
+        content = F.normalize(encoder.content(_masked(_stretched(mel)) if learning else mel).float(), dim=1)
         acoustic = encoder.acoustic(mel).float()
-        loss = torch.zeros(())
+        voiced = (target >= 0).float()
+        commitment = torch.zeros_like(voiced)
         if quantize:
             rows = self.tokenizer.quantizer.codebooks[0]
             nearest = rows.nearest(_wide(content.detach(), acoustic))
-            if self.training:
-                self._follow(nearest.flatten(), content.detach().transpose(1, 2).flatten(0, 1), target.flatten() >= 0)
+            if learning:
+                self._follow(nearest.flatten(), content.detach().transpose(1, 2).flatten(0, 1), voiced.flatten())
             found = rows.rows(nearest)[..., : self.content_size].transpose(1, 2)
-            loss = loss + 4.0 * (content - found).square().sum(1).mean()
+            commitment = 4.0 * (content - found).square().sum(1)
             content = content + (found - content).detach()
         logits = self.classify(SCALE * content.transpose(1, 2))
-        loss = loss + F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-1, label_smoothing=0.05)
-        voiced = target >= 0
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-1, label_smoothing=0.05)
         guess = self.predict_mel(torch.cat([content.detach(), acoustic], 1))
         want = mel.unflatten(-1, (-1, 2)).permute(0, 1, 3, 2).flatten(1, 2)
-        mel_error = (guess - want).square().mean(1)[voiced].mean()
-        right = (logits.argmax(-1) == target)[voiced].float().mean()
-        return loss + mel_error, right, mel_error
+        mel_error = _mean((guess - want).square().mean(1), voiced)
+        right = _mean((logits.argmax(-1) == target).float(), voiced)
+        return loss + _mean(commitment, voiced) + mel_error, right, mel_error
 
     @torch.no_grad()
     def _follow(self, nearest: Tensor, content: Tensor, voiced: Tensor, keep: float = 0.98) -> None:
         """Move codebook 0 with the content it quantizes (exponential moving average, arXiv 1711.00937)."""
         embed = self.tokenizer.quantizer.codebooks[0].embed
-        ones = F.one_hot(nearest[voiced], len(embed)).float()
         if not hasattr(self, "counts"):
-            self.counts, self.sums = torch.ones(len(embed)) * 4, embed[:, : self.content_size] * 4
-        self.counts = keep * self.counts + (1 - keep) * ones.sum(0)
-        self.sums = keep * self.sums + (1 - keep) * (ones.T @ content[voiced])
+            self.counts, self.sums = torch.full_like(embed[:, 0], 4), embed[:, : self.content_size] * 4
+        new = torch.zeros_like(self.counts).index_add_(0, nearest, voiced)
+        self.counts = keep * self.counts + (1 - keep) * new
+        new = torch.zeros_like(self.sums).index_add_(0, nearest, content * voiced[:, None])
+        self.sums = keep * self.sums + (1 - keep) * new
         embed[:, : self.content_size] = self.sums / self.counts.clamp(min=1e-3)[:, None]
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum()
 
 
 def _wide(content: Tensor, acoustic: Tensor) -> Tensor:
@@ -156,94 +204,108 @@ def _wide(content: Tensor, acoustic: Tensor) -> Tensor:
     return torch.cat([content, torch.zeros_like(acoustic)], 1).transpose(1, 2)
 
 
+def _stretched(mel: Tensor) -> Tensor:
+    """mel [B, bands, T] from longer and shorter vocal tracts: frequencies are multiplied, the pitch's harmonics too."""
+    bands, device = mel.shape[1], mel.device
+    top = math.log1p(RATE / 2 / 700)
+    hertz = torch.expm1(torch.arange(1, bands + 1, device=device) * top / (bands + 1))  # of 700
+    factor = torch.exp(TRACT * torch.randn(len(mel), 1, device=device)).clamp(0.85, 1.18)
+    found = (torch.log1p(hertz * factor) * (bands + 1) / top - 1).clamp(0, bands - 1)
+    weight = 1 - (found.unsqueeze(2) - torch.arange(bands, device=device)).abs()
+    return weight.clamp(min=0) @ mel
+
+
 def _masked(mel: Tensor) -> Tensor:
     """SpecAugment (arXiv 1904.08779): a few bands and moments set to the mean."""
-    mel = mel.clone()
-    for row in mel:
-        for _ in range(2):
-            width, start = int(torch.randint(1, 12, ())), int(torch.randint(0, 70, ()))
-            row[start : start + width] = 0
-        width, start = int(torch.randint(1, 10, ())), int(torch.randint(0, max(1, row.shape[1] - 10), ()))
-        row[:, start : start + width] = 0
-    return mel
+
+    def kept(size: int, widest: int) -> Tensor:
+        """[B, size]: all but two spans."""
+        start = torch.rand(2, len(mel), 1, device=mel.device) * size
+        end = start + 1 + torch.rand_like(start) * widest
+        place = torch.arange(size, device=mel.device)
+        return ((place < start) | (place > end)).all(0)
+
+    return mel * kept(mel.shape[1], 12).unsqueeze(2) * kept(mel.shape[2], 12).unsqueeze(1)
+
+
+def quick(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast on a CPU. cuDNN's LSTM has no bfloat16: on a GPU everything that holds one takes TF32."""
+    return reduced(device) if device.type == "cpu" else nullcontext()
 
 
 @torch.no_grad()
 def accuracy(model: ContentTraining, corpus: Corpus, quantize: bool) -> float:
     """Fraction of frames of unaugmented speech whose phoneme is right."""
     model.eval()
-    right = total = 0.0
-    for start in range(0, len(corpus.items), 16):
-        items = [(at_speech_level(s), labels) for s, labels in corpus.items[start : start + 16]]
-        wav, target = _padded(items)
-        frames = float((target >= 0).sum())
-        right += float(model(wav, target, quantize)[1]) * frames
-        total += frames
-    model.train()
-    return right / total
+    right = total = torch.zeros((), device=corpus.speech.device)
+    for wav, target in corpus.whole():
+        frames = (target >= 0).sum()
+        right = right + model(wav, target, quantize)[1] * frames
+        total = total + frames
+    return float(right / total)
 
 
-def train(model: ContentTraining, options: argparse.Namespace, steps: int, rate: float, quantize: bool) -> None:
-    device = torch.device(options.device)
-    model.to(device)
-    corpus = Corpus(options.data, options.parts)
-    development = Corpus(options.data, ["development"])
-    print(f"{corpus.minutes:.0f} minutes to learn from, {development.minutes:.0f} to check on", flush=True)
-    rng = np.random.default_rng(options.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
-    began, recent = time.monotonic(), []
-    ahead = ThreadPoolExecutor(1)
-    following = ahead.submit(corpus.batch, rng, options.frames)
-    for step in range(1, steps + 1):
-        wav, target = (x.to(device) for x in following.result())
-        if step % 200 == 0:
-            corpus = Corpus(options.data, options.parts)  # it may have grown
-        following = ahead.submit(corpus.batch, rng, options.frames)
-        with reduced(device):
+def train(
+    model: ContentTraining, options: argparse.Namespace, corpora: tuple[Corpus, Corpus], name: str, quantize: bool
+) -> None:
+    """Spend the minutes on what requires a gradient; `name` is the checkpoint's."""
+    corpus, development = corpora
+    device, path = corpus.speech.device, options.run / name
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    rate = options.rate / 2 if quantize else options.rate
+    optimizer = torch.optim.AdamW(learned, rate, betas=(0.9, 0.98), weight_decay=0.02)
+    budget, step = Budget(options.minutes), 0
+    if path.exists():
+        saved = torch.load(path, map_location=device, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        budget, step = Budget(options.minutes, saved["spent"]), saved["step"]
+    generator = torch.Generator(device).manual_seed(options.seed + step)
+
+    def report() -> None:
+        print(f"  {name}: unseen voices {accuracy(model, development, quantize):.3f}", flush=True)
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "spent": budget.spent}
+        torch.save(state, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+
+    recent = torch.zeros(3, device=device)
+    while budget.fraction < 1:
+        model.train()
+        model.tokenizer.train(any(p.requires_grad for p in model.tokenizer.parameters()))
+        optimizer.param_groups[0]["lr"] = budget.rate * rate
+        wav, target = corpus.batch(generator, options.frames)
+        with quick(device):
             loss, right, mel = model(wav, target, quantize)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
-        schedule.step()
-        recent.append((float(loss.detach()), float(right), float(mel.detach())))
-        if step % 100 == 0 or step == steps:
-            mean = np.mean(recent[-100:], 0)
+        step += 1
+        recent += torch.stack([loss.detach(), right, mel.detach()])
+        if step % 100 == 0:
+            mean = (recent / 100).tolist()
+            recent.zero_()
             print(
-                f"step {step} loss {mean[0]:.3f} right {mean[1]:.3f} mel {mean[2]:.4f} "
-                f"{time.monotonic() - began:.0f} s",
+                f"step {step} loss {mean[0]:.3f} right {mean[1]:.3f} mel {mean[2]:.4f} {budget.spent:.2f} min",
                 flush=True,
             )
-        if step % 500 == 0 or step == steps:
-            if development.items:
-                print(f"  unseen voices: {accuracy(model.cpu(), development, quantize):.3f}", flush=True)
-                model.to(device)
-            torch.save(model.state_dict(), options.run / ("quantized.pt" if quantize else "content.pt"))
+        if step % 500 == 0:
+            report()
+    report()
 
 
 @torch.no_grad()
-def latents(model: ContentTraining, corpus: Corpus, limit: int, augment: bool, seed: int = 0) -> Tensor:
-    """Encoder outputs [frames, dimension] of some of the corpus."""
+def latents(model: ContentTraining, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Encoder outputs [frames, dimension] of batches of a Corpus."""
     model.eval()
-    rng = np.random.default_rng(seed)
-    found, count = [], 0
-    for index in rng.permutation(len(corpus.items)):
-        speech = corpus.items[index][0]
-        wav = torch.from_numpy(at_speech_level(recorded(speech, rng) if augment else speech))[None, None]
-        found.append(model.tokenizer.encoder(wav)[0].T)
-        count += len(found[-1])
-        if count >= limit:
-            break
-    model.train()
-    return torch.cat(found)
+    return torch.cat([model.tokenizer.encoder(wav).transpose(1, 2)[target >= 0] for wav, target in batches])
 
 
 @torch.no_grad()
 def k_means(points: Tensor, size: int, rounds: int = 25, seed: int = 0) -> Tensor:
     """[N, D] -> centres [size, D]; centres that attract few points are moved onto points far from theirs."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = points[torch.randperm(len(points), generator=generator)[:size]].clone()
+    generator = torch.Generator(points.device).manual_seed(seed)
+    centres = points[torch.randperm(len(points), generator=generator, device=points.device)[:size]].clone()
     for turn in range(rounds):
         score = 2 * points @ centres.T - centres.square().sum(1)
         best, nearest = score.max(1)
@@ -258,41 +320,37 @@ def k_means(points: Tensor, size: int, rounds: int = 25, seed: int = 0) -> Tenso
     return centres
 
 
-def codebooks(model: ContentTraining, options: argparse.Namespace) -> None:
-    corpus = Corpus(options.data, options.parts)
+def codebooks(model: ContentTraining, options: argparse.Namespace, corpora: tuple[Corpus, Corpus]) -> None:
+    corpus, development = corpora
     content, size = model.content_size, CONFIG["codebook_size"]
     books = model.tokenizer.quantizer.codebooks
+    generator = torch.Generator(corpus.speech.device).manual_seed(options.seed)
+
+    def some() -> Iterator[tuple[Tensor, Tensor]]:
+        return (corpus.batch(generator, FIT_FRAMES // 20) for _ in range(20))
+
     if not (options.run / "quantized.pt").exists():
-        found = latents(model, corpus, 150_000, augment=True)[:, :content]
         books[0].embed.zero_()
-        books[0].embed[:, :content] = k_means(found, size)
-        print(
-            f"codebook 0 by k-means, unseen voices {accuracy(model, Corpus(options.data, ['development']), True):.3f}"
-        )
-        train(model, options, options.steps, 1.5e-3, quantize=True)
-        found = latents(model, corpus, 150_000, augment=True, seed=1)[:, :content]
-        nearest = books[0].nearest(F.pad(found, (0, CONFIG["dimension"] - content)))
-        counts = torch.bincount(nearest, minlength=size)
-        sums = torch.zeros(size, content).index_add_(0, nearest, found)
-        books[0].embed[:, :content] = torch.where(
-            counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], books[0].embed[:, :content]
-        )
-        print(f"codebook 0 in use: {int((counts > 0).sum())} of {size}")
-        print(
-            f"unseen voices, codebook refitted: {accuracy(model, Corpus(options.data, ['development']), True):.3f}",
-            flush=True,
-        )
-    else:
-        model.load_state_dict(torch.load(options.run / "quantized.pt", weights_only=True))
-    if not options.acoustic:
+        books[0].embed[:, :content] = k_means(latents(model, some())[:, :content], size)
+        print(f"codebook 0 by k-means, unseen voices {accuracy(model, development, True):.3f}", flush=True)
+    train(model, options, corpora, "quantized.pt", quantize=True)
+    found = latents(model, some())[:, :content]
+    nearest = books[0].nearest(F.pad(found, (0, CONFIG["dimension"] - content)))
+    counts = torch.bincount(nearest, minlength=size)
+    sums = found.new_zeros(size, content).index_add_(0, nearest, found)
+    books[0].embed[:, :content] = torch.where(
+        counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], books[0].embed[:, :content]
+    )
+    print(f"codebook 0 in use: {int((counts > 0).sum())} of {size}")
+    print(f"unseen voices, codebook refitted: {accuracy(model, development, True):.3f}", flush=True)
+    if not options.earlier:
         acoustic_codebooks(model, corpus)
-    torch.save(model.state_dict(), options.run / "codebooks.pt")
 
 
 def acoustic_codebooks(model: ContentTraining, corpus: Corpus) -> None:
     """Residual k-means on the acoustic part of the latents."""
     content, size = model.content_size, CONFIG["codebook_size"]
-    residual = latents(model, corpus, 200_000, augment=False)[:, content:]
+    residual = latents(model, corpus.whole())[:, content:]
     total = residual.var(0).sum()
     for level, book in enumerate(model.tokenizer.quantizer.codebooks[1:], 1):
         centres = k_means(residual, size)
@@ -302,33 +360,57 @@ def acoustic_codebooks(model: ContentTraining, corpus: Corpus) -> None:
         print(f"codebook {level}: {float(residual.var(0).sum() / total):.3f} of the variance left", flush=True)
 
 
-def keep_acoustic(model: ContentTraining, path: Path) -> None:
-    """Take how it sounds, codebooks included, from an earlier tokenizer and train it no further."""
-    kept = ("tokenizer.encoder.acoustic.", "predict_mel.")
-    kept += tuple(f"tokenizer.quantizer.vq.layers.{k}." for k in range(1, CONFIG["n_q"]))
-    state = {name: value for name, value in torch.load(path, weights_only=True).items() if name.startswith(kept)}
-    model.load_state_dict(state, strict=False)
+def go_on_from(model: ContentTraining, path: Path) -> None:
+    """Take everything from an earlier tokenizer, which may have fewer blocks; how it sounds is trained no further."""
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=False)
     model.tokenizer.encoder.acoustic.requires_grad_(False)
+
+
+def load_training(path: Path) -> ContentTraining:
+    """A trained tokenizer with its heads, on the CPU; `config.json` beside it says what it is made of."""
+    model = ContentTraining(json.loads((path.parent / "config.json").read_text()))
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model
+
+
+def save(model: ContentTraining, run: Path) -> None:
+    """In fp16, which is what ships: codes are computed with the weights that will compute them."""
+    torch.save({name: value.half().cpu() for name, value in model.state_dict().items()}, run / RESULT)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["content", "codebooks"])
+    parser.add_argument("steps", nargs="+", choices=["content", "codebooks", "heads"])
+    parser.add_argument("--minutes", type=float, default=15, help="to spend on each step")
     parser.add_argument("--data", type=Path, default=Path("data/speech"))
-    parser.add_argument("--parts", nargs="+", default=["words", "train", "reply"])
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--frames", type=int, default=3000)
-    parser.add_argument("--acoustic", type=Path, help="an earlier codebooks.pt whose acoustic codes stay")
+    parser.add_argument("--parts", nargs="+", default=["words", "train", "reply", "voices"])
+    parser.add_argument("--frames", type=int, default=3000, help="frames in a batch")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--earlier", type=Path, help="an earlier codebooks.pt to go on from")
     options = parsed(parser, Path("runs/speech_tokenizer"), threads=0)
+    device = torch.device(options.device)
+    torch.set_float32_matmul_precision("high")
+    corpora = tuple(Corpus(options.data, parts, device) for parts in (options.parts, ["development"]))
+    print(f"{corpora[0].minutes:.0f} minutes to learn from, {corpora[1].minutes:.0f} to check on", flush=True)
+    if options.steps == ["heads"]:
+        model = load_training(options.run / RESULT).to(device)
+        model.tokenizer.requires_grad_(False)
+        train(model, options, corpora, "heads.pt", quantize=True)
+        save(model, options.run)
+        return
     (options.run / "config.json").write_text(json.dumps(CONFIG, indent=1))
     model = ContentTraining()
-    if options.acoustic:
-        keep_acoustic(model, options.acoustic)
-    if options.step == "content":
-        train(model, options, options.steps, 3e-3, quantize=False)
-    else:
-        model.load_state_dict(torch.load(options.run / "content.pt", weights_only=True))
-        codebooks(model, options)
+    if options.earlier:
+        go_on_from(model, options.earlier)
+    for module in model.tokenizer.encoder.modules():
+        if isinstance(module, nn.LSTM):
+            module.dropout = DROPOUT
+    model.to(device)
+    # What is already done is only loaded.
+    train(model, options, corpora, "content.pt", quantize=False)
+    if "codebooks" in options.steps:
+        codebooks(model, options, corpora)
+        save(model, options.run)
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
 KL_WEIGHT = 1e-5
 UNTOLD = 0.1
 """How often the UNet is not told what to draw, so that guidance has something to lead away from."""
+STATISTICS = "statistics.safetensors"
 REPORT, SAVE = 50, 2000
 """Steps between two lines of the log, and between two checkpoints."""
 
@@ -167,9 +168,12 @@ class Corpus:
         parts = drawings(options, device).pixels.split(options.batch)
         self.latents = torch.cat([vae.encode(as_pixels(part)).latent_dist.mean for part in parts])
         self.codes = torch.cat([tokenizer.encode(normalized(shrunk(part))) for part in parts])
-        self.scale = float(1 / self.latents.std())
         embeddings = torch.cat([tokenizer.decode(part) for part in self.codes.split(options.batch)])
-        self.mean, self.deviation = embeddings.mean(0), embeddings.std(0).clamp(min=1e-3)
+        self.statistics = {
+            "scale": 1 / self.latents.std(),
+            "mean": embeddings.mean(0, keepdim=True),
+            "std": embeddings.std(0, keepdim=True).clamp(min=1e-3),
+        }
 
     @torch.no_grad()
     def batch(self, size: int, spoilt: float) -> tuple[Tensor, Tensor]:
@@ -178,17 +182,20 @@ class Corpus:
         codes = self.codes[chosen]
         strange = torch.randint_like(codes, self.tokenizer.codebook_size)
         codes = torch.where(torch.rand(codes.shape, device=codes.device) < spoilt, strange, codes)
-        return self.scale * self.latents[chosen], self.tokenizer.decode(codes)
+        return self.statistics["scale"] * self.latents[chosen], self.tokenizer.decode(codes)
 
 
-def new_pipeline(vae: Any, unet: Any, corpus: Corpus) -> Any:
-    """The pipeline without words and without an image encoder: its embeddings come from codes."""
+def new_pipeline(vae: Any, unet: Any, statistics: dict[str, Tensor]) -> Any:
+    """The pipeline without words and without an image encoder: its embeddings come from codes.
+
+    `statistics`: what makes latents (`scale`) and embeddings (`mean`, `std`) of unit size.
+    """
     from diffusers import DDPMScheduler, DPMSolverMultistepScheduler, StableUnCLIPImg2ImgPipeline
     from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 
     normalizer = StableUnCLIPImageNormalizer(CONFIG["image_features_dim"])
-    normalizer.load_state_dict({"mean": corpus.mean.cpu()[None], "std": corpus.deviation.cpu()[None]})
-    vae.register_to_config(scaling_factor=corpus.scale)
+    normalizer.load_state_dict({name: statistics[name] for name in ("mean", "std")})
+    vae.register_to_config(scaling_factor=float(statistics["scale"]))
     missing = dict.fromkeys(("feature_extractor", "image_encoder", "tokenizer", "text_encoder"))
     return StableUnCLIPImg2ImgPipeline(
         **missing,
@@ -198,12 +205,6 @@ def new_pipeline(vae: Any, unet: Any, corpus: Corpus) -> Any:
         scheduler=DPMSolverMultistepScheduler(**NOISE, timestep_spacing="trailing"),
         vae=vae,
     )
-
-
-def trained_parts(options: argparse.Namespace, device: torch.device) -> tuple[Any, Corpus]:
-    vae = averaged(new_vae(), options.run / "vae.safetensors").to(device)
-    tokenizer = load_training(options.tokenizer).tokenizer.to(device)
-    return vae, Corpus(options, vae, tokenizer, device)
 
 
 def new_unet() -> Any:
@@ -216,14 +217,17 @@ def train_unet(options: argparse.Namespace) -> None:
     from diffusers import DDPMScheduler
 
     device = torch.device(options.device)
-    vae, corpus = trained_parts(options, device)
+    vae = averaged(new_vae(), options.run / "vae.safetensors").to(device)
+    corpus = Corpus(options, vae, load_training(options.tokenizer).tokenizer.to(device), device)
+    save_file({name: number.cpu() for name, number in corpus.statistics.items()}, options.run / STATISTICS)
     unet, schedule = new_unet().to(device), DDPMScheduler(**NOISE)
-    pipeline = new_pipeline(vae, unet, corpus)
+    pipeline = new_pipeline(vae, unet, corpus.statistics)
     print(
         f"{len(corpus.codes)} drawings, {sum(p.numel() for p in unet.parameters()) / 1e6:.1f} M parameters", flush=True
     )
     with torch.no_grad():  # beside the embedding itself, next to unchanged: how little it is blurred
-        level = pipeline.noise_image_embeddings(corpus.mean[None], NOISE_LEVEL)[:, corpus.mean.numel() :]
+        mean = corpus.statistics["mean"]
+        level = pipeline.noise_image_embeddings(mean, NOISE_LEVEL)[:, mean.numel() :]
     progress = Progress("unet", unet, options, 0.999)
     while progress.budget.fraction < 1:
         latents, embeddings = corpus.batch(options.batch, options.spoilt)
@@ -240,9 +244,8 @@ def train_unet(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """The pipeline as a folder, in fp16."""
-    vae, corpus = trained_parts(options, torch.device("cpu"))
-    unet = averaged(new_unet(), options.run / "unet.safetensors")
-    new_pipeline(vae, unet, corpus).to(torch.float16).save_pretrained(options.pipeline)
+    vae, unet = (averaged(new(), options.run / f"{n}.safetensors") for new, n in ((new_vae, "vae"), (new_unet, "unet")))
+    new_pipeline(vae, unet, load_file(options.run / STATISTICS)).to(torch.float16).save_pretrained(options.pipeline)
     size = sum(path.stat().st_size for path in options.pipeline.rglob("*") if path.is_file())
     print(f"{options.pipeline}: {size / 1e6:.1f} MB")
 

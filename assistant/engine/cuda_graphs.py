@@ -6,16 +6,16 @@ their first row, which then writes the same keys and values to the same place tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from assistant.layers.attention import CudaPagedAttention, PagedBatch, Span
-from assistant.models.llama import Llama
+from assistant.layers.attention import Attend, CudaPagedAttention, Span
 
+Hidden = Callable[[Tensor, tuple[Tensor, Tensor], Attend], Tensor]
+"""As Llama.hidden."""
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
 
@@ -30,10 +30,10 @@ class DecodeGraphs:
     """Owns the graphs of one model over one cache; each is captured when it is first needed."""
 
     def __init__(
-        self, model: Llama, attention: CudaPagedAttention, rotary: tuple[Tensor, Tensor], page_size: int
+        self, hidden: Hidden, attention: CudaPagedAttention, rotary: tuple[Tensor, Tensor], page_size: int
     ) -> None:
-        """rotary: tables of all positions that a sequence may have."""
-        self._model, self._attention, self._page_size = model, attention, page_size
+        """hidden: what is captured; rotary: tables of all positions that a sequence may have."""
+        self._hidden, self._attention, self._page_size = hidden, attention, page_size
         self._cos, self._sin = rotary
         self._max_context = len(self._cos)
         self._captured: dict[int, _Captured] = {}
@@ -47,37 +47,26 @@ class DecodeGraphs:
         size = next(size for size in BATCH_SIZES if size >= len(spans))
         rows = self.rows(tokens, spans, size)
         if size not in self._captured:
-            self._captured[size] = self._capture(rows.to(self._model.device))
+            self._captured[size] = self._capture(rows.to(self._cos.device))
         captured = self._captured[size]
         captured.rows.copy_(rows)
         captured.graph.replay()
         return captured.states[: len(spans)].clone()
 
     def rows(self, tokens: Sequence[int], spans: Sequence[Span], size: int) -> Tensor:
-        """All that a step reads, [size, 2 + pages of the longest context] int64: token, position, pages."""
+        """All that a step reads, [size, 2 + pages of the longest context] int32: token, position, pages."""
         pages = -(-self._max_context // self._page_size)
         rows = [
             [token, span.past, *span.pages, *[0] * (pages - len(span.pages))]
             for token, span in zip(tokens, spans, strict=True)
         ]
-        return torch.tensor(rows + rows[:1] * (size - len(rows)))
+        return torch.tensor(rows + rows[:1] * (size - len(rows)), dtype=torch.int32)
 
     def step(self, rows: Tensor) -> Tensor:
         """States of `rows`, by operations on tensors of fixed shapes alone."""
         tokens, places, table = rows[:, 0], rows[:, 1], rows[:, 2:]
-        page = table.gather(1, (places // self._page_size).unsqueeze(1)).squeeze(1)
-        lengths = places + 1
-        batch = PagedBatch(
-            self._page_size,
-            q_starts=torch.arange(len(rows) + 1, dtype=torch.int32, device=rows.device),
-            k_starts=F.pad(lengths.cumsum(0), (1, 0)).int(),
-            lengths=lengths.int(),
-            table=table.int(),
-            longest_q=1,
-            longest_k=self._max_context,
-        )
-        attend = self._attention.over(page * self._page_size + places % self._page_size, batch)
-        return self._model.hidden(tokens, (self._cos[places], self._sin[places]), attend)
+        rotary = (self._cos.index_select(0, places), self._sin.index_select(0, places))
+        return self._hidden(tokens, rotary, self._attention.decode(places, table))
 
     def _capture(self, rows: Tensor) -> _Captured:
         aside = torch.cuda.Stream()
@@ -87,6 +76,6 @@ class DecodeGraphs:
                 self.step(rows)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may be loading models
             states = self.step(rows)
         return _Captured(graph, rows, states)

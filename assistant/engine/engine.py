@@ -40,7 +40,7 @@ class ContextTooLong(ValueError):
 class EngineConfig:
     """`pages` of `page_size` tokens bound the memory of all sequences together, `max_context` the tokens of one.
 
-    A step computes at most `chunk_tokens`. On CUDA a page is a multiple of 256 tokens.
+    A step computes at most `chunk_tokens`.
     """
 
     pages: int = 512

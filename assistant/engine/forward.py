@@ -19,7 +19,7 @@ class Forward:
     """Runs a model over the spans of a batch, whose keys and values lie in `cache`.
 
     Prompts go through the model as it is. A few tokens go through its 8-bit blocks, if it is a model in 8 bits on the
-    CPU, or through CUDA graphs.
+    CPU, or through CUDA graphs of its fused blocks.
     """
 
     def __init__(self, model: Llama, cache: KVCache, max_context: int) -> None:
@@ -30,8 +30,11 @@ class Forward:
         in_8_bits = any(isinstance(module, Int8Linear) for module in model.modules())
         self._few = Int8Blocks(model) if in_8_bits and model.device.type == "cpu" else None
         self._graphs = None
-        if isinstance(self._attention, CudaPagedAttention) and self._attention.shapes_are_fixed:
-            self._graphs = DecodeGraphs(model, self._attention, (self._cos, self._sin), cache.page_size)
+        if isinstance(self._attention, CudaPagedAttention):
+            from assistant.models.llama_cuda import FusedBlocks  # Triton comes with torch for CUDA alone
+
+            blocks = FusedBlocks(model)
+            self._graphs = DecodeGraphs(blocks.hidden, self._attention, (self._cos, self._sin), cache.page_size)
 
     def hidden(self, tokens: Sequence[int], spans: Sequence[Span]) -> Tensor:
         """States [T, hidden_size] of the new tokens [T] of all spans, one behind the other."""

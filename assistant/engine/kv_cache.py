@@ -46,8 +46,8 @@ class KVCache:
         self._copies = torch.device(device).type == "cpu"
         if self._copies:
             self._store = torch.empty(2, layers, kv_heads, slots, head_dim, dtype=dtype).transpose(2, 3)
-        else:  # kernels read whole pages, and a NaN times a weight of 0 is a NaN
-            self._store = torch.zeros(2, layers, slots, kv_heads, head_dim, dtype=dtype, device=device)
+        else:
+            self._store = torch.empty(2, layers, slots, kv_heads, head_dim, dtype=dtype, device=device)
         self.keys, self.values = self._store.unbind()
         self._owners = [0] * pages
         self.free_pages = pages

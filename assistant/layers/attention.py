@@ -155,54 +155,47 @@ def _join(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> tuple[
 
 
 class CudaPagedAttention:
-    """Flash attention over the pages, by the first kernel that runs here:
+    """Single tokens by flash decoding over the pages; anything else by flash attention over a copy of them.
 
-    the `flash-attn` package; torch's `varlen_attn` with a block table (which needs FlashAttention 3 or 4 activated by
-    `torch.nn.attention.activate_flash_attention_impl`); torch's `varlen_attn` over a copy of the sequences' pages.
-    All align causality to the end of each sequence, and want half precision. FlashAttention-2 wants a page size that is
-    a multiple of 256.
+    Both want half precision.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, page_size: int, kernels: Sequence[Kernel] | None = None) -> None:
-        self._keys, self._values = keys.unbind(), values.unbind()
-        paged = (keys.shape[0], -1, page_size, *keys.shape[2:])
-        self._paged_keys, self._paged_values = keys.view(paged).unbind(), values.view(paged).unbind()
-        self._page_size = page_size
-        self._kernel = self._first_that_runs(kernels or [_flash_attn_package, _torch_paged, _torch_gathered])
-
-    @property
-    def shapes_are_fixed(self) -> bool:
-        """Whether the kernel's work depends on the shapes of a PagedBatch alone, as a CUDA graph needs it."""
-        return self._kernel is not _torch_gathered
+    def __init__(self, keys: Tensor, values: Tensor, page_size: int, decode: Decode | None = None) -> None:
+        """decode: the kernel for single tokens, by default `paged_decode`."""
+        self._keys, self._values, self._page_size = keys.unbind(), values.unbind(), page_size
+        if decode is None:
+            from assistant.layers.paged_decode import paged_decode as decode  # Triton comes with torch for CUDA alone
+        self._decode = decode
 
     def bind(self, spans: Sequence[Span]) -> Attend:
+        batch = PagedBatch.of(spans, self._page_size, self._keys[0].device)
+        if batch.longest_q == 1:
+            return self.decode(batch.lengths - 1, batch.table)
         slots = torch.tensor([slot for span in spans for slot in slots_of(span, self._page_size)])
         slots = slots.to(self._keys[0].device, non_blocking=True)
-        return self.over(slots, PagedBatch.of(spans, self._page_size, self._keys[0].device))
-
-    def over(self, slots: Tensor, batch: PagedBatch) -> Attend:
-        """The attention of a batch whose new tokens lie in `slots` [T]."""
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             self._keys[layer].index_copy_(0, slots, k)
             self._values[layer].index_copy_(0, slots, v)
-            return self._kernel(q, self._paged_keys[layer], self._paged_values[layer], batch)
+            keys, values = (store[layer].index_select(0, batch.slots) for store in (self._keys, self._values))
+            return _flash_attention(q, keys, values, batch)
 
         return attend
 
-    def _first_that_runs(self, kernels: Sequence[Kernel]) -> Kernel:
-        """Kernels depend on packages, their versions and the GPU: trying is the only sure way to know."""
-        keys, values = self._paged_keys[0], self._paged_values[0]
-        batch = PagedBatch.of([Span([0], 0, 1)], self._page_size, keys.device)
-        reasons = []
-        for kernel in kernels:
-            try:
-                kernel(keys[0, :1], keys, values, batch)
-            except (ImportError, RuntimeError, TypeError, ValueError, AssertionError) as error:
-                reasons.append(f"{kernel.__name__}: {error}")
-            else:
-                return kernel
-        raise RuntimeError("no flash attention runs here: " + "; ".join(reasons))
+    def decode(self, past: Tensor, table: Tensor) -> Attend:
+        """The attention of one new token a sequence behind past [B] others in the pages of table [B, pages], int32.
+
+        What it launches depends on the shapes alone, as a CUDA graph needs it.
+        """
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return self._decode(q, k, v, self._keys[layer], self._values[layer], past, table, self._page_size)
+
+        return attend
+
+
+Decode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, int], Tensor]
+"""As assistant.layers.paged_decode.paged_decode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,6 +209,7 @@ class PagedBatch:
     table: Tensor  # [B, pages] int32
     longest_q: int
     longest_k: int
+    tokens: int  # the sum of the lengths
 
     @classmethod
     def of(cls, spans: Sequence[Span], page_size: int, device: torch.device) -> PagedBatch:
@@ -232,48 +226,20 @@ class PagedBatch:
             table=on_device([[*span.pages, *[0] * (width - len(span.pages))] for span in spans]),
             longest_q=max(span.new for span in spans),
             longest_k=max(lengths),
+            tokens=sum(lengths),
         )
 
     @cached_property
     def slots(self) -> Tensor:
-        """[sum of lengths] int64: where the sequences' tokens lie, one sequence behind the other."""
-        sequence = torch.repeat_interleave(self.lengths.long())
-        place = torch.arange(len(sequence), device=sequence.device) - self.k_starts.long()[sequence]
+        """[tokens] int64: where the sequences' tokens lie, one sequence behind the other."""
+        lengths = self.lengths.long()
+        sequence = torch.repeat_interleave(lengths, output_size=self.tokens)  # without the size the host would wait
+        place = torch.arange(self.tokens, device=sequence.device) - self.k_starts.long()[sequence]
         return self.table.long()[sequence, place // self.page_size] * self.page_size + place % self.page_size
 
 
-Kernel = Callable[[Tensor, Tensor, Tensor, PagedBatch], Tensor]
-"""(q [T, heads, dim], keys [pages, page_size, kv_heads, dim], values, batch) -> [T, heads, dim]"""
-
-
-def _flash_attn_package(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
-    from flash_attn import flash_attn_varlen_func
-
+def _flash_attention(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
+    """The kernel behind torch's `varlen_attn`, whose options differ from version to version. It aligns causality to the
+    end of each sequence, and takes fewer heads of keys than of queries."""
     starts = (batch.q_starts, batch.k_starts, batch.longest_q, batch.longest_k)
-    return flash_attn_varlen_func(q, keys, values, *starts, causal=True, block_table=batch.table)
-
-
-def _torch_paged(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn  # slow to import, and of no use on the CPU
-
-    return varlen_attn(
-        q,
-        keys,
-        values,
-        batch.q_starts,
-        None,
-        batch.longest_q,
-        batch.longest_k,
-        window_size=(-1, 0),
-        enable_gqa=True,
-        seqused_k=batch.lengths,
-        block_table=batch.table,
-    )
-
-
-def _torch_gathered(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    keys, values = keys.flatten(0, 1).index_select(0, batch.slots), values.flatten(0, 1).index_select(0, batch.slots)
-    starts = (batch.q_starts, batch.k_starts, batch.longest_q, batch.longest_k)
-    return varlen_attn(q, keys, values, *starts, window_size=(-1, 0), enable_gqa=True)
+    return torch.ops.aten._flash_attention_forward(q, keys, values, *starts, 0.0, True, False)[0]

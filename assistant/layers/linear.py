@@ -26,9 +26,9 @@ class Linear(nn.Linear):
 class Int8Linear(nn.Module):
     """A Linear whose weight is rounded to 8 bits, with a scale for each row. For inference.
 
-    A batch [T, in] of at most FEW rows uses it, in bfloat16 everywhere: in float32 torch has no fast path for it. All
-    others use the weight in full: on the CPU one that is kept in WIDE, on a GPU, where memory is what 8 bits save, one
-    that is made anew in bfloat16. The result has the type of x.
+    A batch [T, in] of few rows (on the CPU at most FEW) uses it, in bfloat16 everywhere: in float32 torch has no fast
+    path for it. All others use the weight in full: on the CPU one that is kept in WIDE, on a GPU, where memory is what
+    8 bits save, one that is made anew in bfloat16. The result has the type of x.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -39,20 +39,26 @@ class Int8Linear(nn.Module):
         self.quantized = quantized.to(torch.int8)  # [out, in]
         self.scales = scales  # [out]
         self._kept = weight.to(WIDE) if weight.device.type == "cpu" else None
+        self._few, self._product = FEW, torch._weight_int8pack_mm
+        if weight.is_cuda:
+            from assistant.layers.int8_product import MOST_ROWS, int8_product  # Triton comes with torch for CUDA alone
+
+            self._few, self._product = MOST_ROWS, int8_product
 
     @property
     def weight(self) -> Tensor:
         """[out, in], in the type for products of many rows."""
-        return self.quantized * self.scales.unsqueeze(1) if self._kept is None else self._kept
+        return self._weight(slice(None))
 
     def forward(self, x: Tensor, rows: slice | None = None) -> Tensor:
-        if x.dim() != 2 or x.shape[0] > FEW:
-            weight = self.weight if rows is None else self.weight[rows]
+        rows = slice(None) if rows is None else rows
+        if x.dim() != 2 or x.shape[0] > self._few:
+            weight = self._weight(rows)
             return F.linear(x.to(weight.dtype), weight).to(x.dtype)
-        quantized, scales = self.quantized, self.scales
-        if rows is not None:
-            quantized, scales = quantized[rows], scales[rows]
-        return torch._weight_int8pack_mm(x.bfloat16(), quantized, scales).to(x.dtype)
+        return self._product(x.bfloat16(), self.quantized[rows], self.scales[rows]).to(x.dtype)
+
+    def _weight(self, rows: slice) -> Tensor:
+        return self.quantized[rows] * self.scales[rows].unsqueeze(1) if self._kept is None else self._kept[rows]
 
 
 def quantize(model: nn.Module) -> None:

@@ -52,11 +52,34 @@ class LogMel(nn.Module):
         return ((self.filters @ power[..., :frames]).clamp(min=1e-5).log() + 2.0) / 4.0
 
 
+class ResidualConvolution(nn.Module):
+    """x + what a convolution over five frames and one over channels add to it: [B, C, T] -> [B, C, T].
+
+    It adds nothing at first, so that an encoder can go on learning with more of them than it began with.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.wide, self.mix = nn.Conv1d(channels, channels, 5, padding=2), nn.Conv1d(channels, channels, 1)
+        nn.init.zeros_(self.mix.weight)
+        nn.init.zeros_(self.mix.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(nn.functional.gelu(self.wide(x)))
+
+
 class LogMelEncoder(nn.Module):
     """Waveform [B, 1, S] to latents [B, dimension, ceil(S / 320)]."""
 
     def __init__(
-        self, mel: LogMel, bands: int, channels: int, dimension: int, content_dimension: int, lstm_layers: int
+        self,
+        mel: LogMel,
+        bands: int,
+        channels: int,
+        dimension: int,
+        content_dimension: int,
+        lstm_layers: int,
+        blocks: int,
     ):
         super().__init__()
         self.mel = mel
@@ -64,7 +87,7 @@ class LogMelEncoder(nn.Module):
             nn.Conv1d(bands, channels, 5, padding=2),
             nn.GELU(),
             nn.Conv1d(channels, channels, 4, stride=2, padding=1),
-            nn.GELU(),
+            nn.Sequential(nn.GELU(), *(ResidualConvolution(channels) for _ in range(blocks))),
             ResidualLSTM(channels, lstm_layers, bidirectional=True),
             nn.GELU(),
             nn.Conv1d(2 * channels, content_dimension, 7, padding=3),
@@ -87,6 +110,7 @@ class LogMelEncoder(nn.Module):
             config["dimension"],
             config["content_dimension"],
             config["encoder_lstm_layers"],
+            config.get("encoder_blocks", 0),
         )
 
     def forward(self, wav: Tensor) -> Tensor:

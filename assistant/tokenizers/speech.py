@@ -60,6 +60,7 @@ class SpeechEars:
         self.tokenizer = tokenizer
         self.sample_rate: int = tokenizer.sample_rate
         self.frame_samples: int = tokenizer.hop_length
+        self._device = next(tokenizer.parameters()).device
 
     def frames(self, samples: int) -> int:
         """How many tokens an utterance of that many samples gives, known before it is encoded."""
@@ -70,7 +71,7 @@ class SpeechEars:
         """[samples] float32 at `sample_rate` -> codes of layer 0, `frames(samples)` of them; none for no sound."""
         if len(pcm) == 0:
             return ()
-        wav = torch.from_numpy(at_speech_level(pcm)).view(1, 1, -1)
+        wav = torch.from_numpy(at_speech_level(pcm)).view(1, 1, -1).to(self._device)
         return tuple(self.tokenizer.encode(wav, n_q=1)[0, 0].tolist())
 
     def listen_on(self, heard: HeardSoFar, pcm: np.ndarray) -> HeardSoFar:

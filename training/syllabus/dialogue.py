@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import accumulate
+from typing import Any
 
 from training.music.score import Tags, all_tags
 from training.syllabus.counting import CALENDAR, COUNTING
 from training.syllabus.grammar import Split, combination_held_out, fill
-from training.syllabus.intent import ANYTHING, NOTHING, OUTSIDE, Answer, Intent, Picture, Row, State
+from training.syllabus.intent import ANYTHING, NOTHING, OUTSIDE, Answer, Intent, Picture, Row, State, Takes
 from training.syllabus.memory import MEMORY
 from training.syllabus.music import MUSIC
 from training.syllabus.nano import NANO
@@ -28,12 +31,46 @@ NOT_UNDERSTOOD = "I am sorry, I did not understand that."
 NOT_HEARD = "I am sorry, I heard nothing."
 _OUTSIDE_SHARE, _NOTHING_SHARE = 0.07, 0.015
 _MAX_TURNS = 4
-_CAMERA = 0.12
+_LOOKED_AT = 400
+"""Rows among which likely ones are looked for."""
+_CAMERA = 0.08
 """Share of the dialogues in which the camera shows this and that while other things are talked about."""
 _BEFORE = ("nano", "hey nano", "okay", "well", "so", "hello nano", "okay nano", "um", "now", "please", "hello")
+_FILLERS = ("um", "uh", "well", "just", "please", "maybe", "now", "then", "actually")
+_REWORDED, _FILLED = 0.3, 0.05
+"""Shares of the trained sentences in which some words are said otherwise, and of those with one that says nothing."""
+_OTHERWISE = {
+    "can you": ("could you", "would you", "will you", "are you able to", "i want you to", "you can", "can you maybe"),
+    "could you": ("can you", "would you", "will you", "are you able to", "could you maybe"),
+    "tell me": ("say", "let me know", "tell us", "answer me"),
+    "do you know": ("do you happen to know", "do you maybe know", "you know", "can you know", "do you still know"),
+    "what is": ("what's", "what would be", "what might be", "so what is", "what is then"),
+    "what are": ("so what are", "what are then"),
+    "how many": ("what number of", "how many then", "so how many"),
+    "how much": ("so how much", "how much then"),
+    "what colour": ("which colour", "what sort of colour", "what kind of colour"),
+    "which colour": ("what colour", "what sort of colour"),
+    "i want": ("i would like", "i wish", "i need", "we want", "i really want"),
+    "i would like": ("i want", "i wish", "i need", "i would love", "we would like"),
+    "for me": ("for us", "for me now"),
+    "draw": ("paint", "sketch", "please draw"),
+    "play": ("please play", "let us hear"),
+    "make it": ("let it be", "have it", "it should be"),
+    "show me": ("let me see", "give me", "i want to see"),
+    "of the week": ("in a week", "in the week"),
+    "of the year": ("in a year", "in the year"),
+    "this": ("this one", "this here", "that"),
+    "that": ("that one", "this"),
+}
+"""What else people say for the first of these that a sentence has."""
 _ASKING = ("tell me", "can you tell me", "could you tell me", "please tell me", "do you know", "i want to know",
            "i would like to know")
+_SLOT = re.compile(r"\S*{[^}]*}\S*")
 _QUESTION_WORDS = ("what", "which", "who", "where", "how", "why", "when")
+
+
+Sensed = dict[str, Any]
+"""Fields of a Turn that are not words."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +141,13 @@ def words() -> frozenset[str]:
 @cache
 def user_words() -> tuple[str, ...]:
     """The words of all in-syllabus user sentences, sorted."""
-    found = set(" ".join((*_BEFORE, *_ASKING)).split())
+    otherwise = (other for others in _OTHERWISE.values() for other in others)
+    found = set(" ".join((*_BEFORE, *_ASKING, *_FILLERS, *otherwise)).split())
     for intent in GRAMMAR.values():
-        for phrasing in (*intent.phrasings.train, *intent.phrasings.held_out, *intent.follow):
-            for row in intent.rows if "{" in phrasing else intent.rows[:1]:
-                found.update(fill(phrasing, row).split())
+        text = " ".join((*intent.phrasings.train, *intent.phrasings.held_out, *intent.follow))
+        slots = sorted(set(_SLOT.findall(text)))
+        found.update(_SLOT.sub(" ", text).split())
+        found.update(word for slot in slots for row in intent.rows for word in fill(slot, row).split())
     return tuple(sorted(found))
 
 
@@ -144,15 +183,15 @@ class _Speaker:
     def say(self, name: str) -> None:
         """A turn of the intent, or one outside the syllabus, or nothing but noise."""
         intent = GRAMMAR.get(name)
-        turn = self._before_words(intent)
+        sensed = self._sense(intent.takes if intent else "")
         if intent is not None:
             user, row = _sentence(self._rng, self._split, intent, self._state)
-            self._exchange(turn, user, intent, row)
+            self._exchange(sensed, user, intent, row)
         elif name == OUTSIDE:
             user = outside_sentence(self._rng, self._split, user_words())
-            self._miss(turn, OUTSIDE, user, NOT_UNDERSTOOD, "understand")
+            self._miss(sensed, OUTSIDE, user, NOT_UNDERSTOOD, "understand")
         else:
-            self._miss(turn, NOTHING, "", NOT_HEARD, "nothing")
+            self._miss(sensed, NOTHING, "", NOT_HEARD, "nothing")
 
     def prepare(self, intent: Intent) -> None:
         """The turn that the intent needs before it, at times with another one between."""
@@ -172,58 +211,39 @@ class _Speaker:
         topic = GRAMMAR.get(self._state.topic)
         if topic is None or not topic.follow or self.turns[-1].intent != topic.name:
             return False
-        rows = [row for row in topic.rows
-                if row != self._row and all(row[slot] == self._row[slot] for slot in topic.keeps)]
-        chosen = _combination(self._rng, self._split, partial(self._rng.choice, topic.follow), rows) if rows else None
+        rows: Sequence[Row] = topic.rows
+        if topic.keeps:
+            rows = [row for row in rows if all(row[slot] == self._row[slot] for slot in topic.keeps)]
+        chosen = _combination(self._rng, self._split, partial(self._rng.choice, topic.follow), rows, self._row)
         if chosen is None:
             return False
-        self._exchange(self._before_words(topic), fill(*chosen), topic, chosen[1])
+        self._exchange(self._sense(topic.takes), fill(*chosen), topic, chosen[1])
         return True
 
-    def _before_words(self, intent: Intent | None) -> Turn:
-        """A turn without words yet: what nano sees and hears before them. Questions about a picture or music come with
-        it, or later, or at times without any."""
-        rng, takes = self._rng, intent.takes if intent else ""
-        chance = rng.random()
-        turn = Turn("", "", "", "", ())
-        if takes == "picture":
-            known = 0.35 if self._state.seen else 0.1
-            turn = replace(turn, dark=chance < 0.06, shown=any_picture(rng) if chance >= known else None)
-        elif takes == "music":
-            if chance >= (0.3 if self._state.given else 0.05):
-                turn = replace(turn, given=rng.choice(all_tags()))
-        elif self._camera:
-            turn = replace(turn, dark=chance < 0.06, shown=any_picture(rng) if chance >= 0.5 else None)
-        seen, before = self._state.seen, self._state.seen_before
-        if turn.shown and seen and seen.count:
-            before = seen
+    def _sense(self, takes: Takes) -> Sensed:
+        """What nano sees and hears before the words. Questions about a picture or music come with it, or later, or at
+        times without any."""
+        rng, state, chance = self._rng, self._state, self._rng.random()
+        shown, given, dark = None, None, False
+        if takes == "picture" or (not takes and self._camera):
+            new = chance >= ((0.35 if state.seen else 0.1) if takes else 0.5)
+            shown, dark = any_picture(rng) if new else None, chance < 0.06
+        elif takes == "music" and chance >= (0.3 if state.given else 0.05):
+            given = rng.choice(all_tags())
+        before = state.seen if shown and state.seen and state.seen.count else state.seen_before
         self._state = replace(
-            self._state,
-            seen=turn.shown or seen,
-            seen_before=before,
-            dark=turn.dark,
-            given=turn.given or self._state.given,
+            state, seen=shown or state.seen, seen_before=before, dark=dark, given=given or state.given
         )
-        return turn
+        return {"shown": shown, "dark": dark, "given": given}
 
-    def _exchange(self, turn: Turn, user: str, intent: Intent, row: Row) -> None:
+    def _exchange(self, sensed: Sensed, user: str, intent: Intent, row: Row) -> None:
         answer = intent.answer(self._state, row)
-        self.turns.append(
-            replace(
-                turn,
-                user=user,
-                heard=user,
-                reply=answer.text,
-                intent=intent.name,
-                expect_any=answer.expect_any,
-                draws=answer.draws,
-                plays=answer.plays,
-            )
-        )
+        made: Sensed = {"draws": answer.draws, "plays": answer.plays}
+        self.turns.append(Turn(user, user, answer.text, intent.name, answer.expect_any, **sensed, **made))
         self._state, self._row = _remember(self._state, user, intent, answer), row
 
-    def _miss(self, turn: Turn, name: str, user: str, reply: str, expect: str) -> None:
-        self.turns.append(replace(turn, user=user, heard=user, reply=reply, intent=name, expect_any=(expect,)))
+    def _miss(self, sensed: Sensed, name: str, user: str, reply: str, expect: str) -> None:
+        self.turns.append(Turn(user, user, reply, name, (expect,), **sensed))
         self._state = replace(self._state, heard=user, said=reply, topic=name, offer="", riddle="")
 
 
@@ -244,41 +264,75 @@ def _sentence(rng: random.Random, split: Split, intent: Intent, state: State) ->
     """
     rows: Sequence[Row] = intent.rows
     if intent.likely and rng.random() < 0.5:
+        rows = rng.sample(rows, min(len(rows), _LOOKED_AT))
         rows = [row for row in rows if intent.likely(state, row)] or rows
     chosen = None
-    if split == "train" or rng.random() < 0.25:
+    if split == "train" or (rng.random() < 0.25 and intent.phrasings.has_slots):
         chosen = _combination(rng, split, partial(intent.phrasings.draw, rng, "train"), rows)
     phrasing, row = chosen or (intent.phrasings.draw(rng, split), rng.choice(rows))
-    return fill(_decorated(rng, split, intent, phrasing), row), row
+    if split == "train":
+        forms = [phrasing, _reworded(rng, phrasing)]
+        forms.append(_decorated(rng, intent, _hesitating(rng, forms[-1])))
+        kept_back = any(form in _held_out_phrasings() or combination_held_out(form, fill(form, row)) for form in forms)
+        return fill(phrasing if kept_back else forms[-1], row), row
+    decorated = _decorated(rng, intent, phrasing)
+    return fill(phrasing if decorated in _trained_phrasings() else decorated, row), row
+
+
+def _reworded(rng: random.Random, phrasing: str) -> str:
+    """At times a phrasing that no line of the grammar has, with the same meaning."""
+    padded = f" {phrasing} "
+    if rng.random() < _REWORDED and (found := [part for part in _OTHERWISE if f" {part} " in padded]):
+        part = rng.choice(found)
+        padded = padded.replace(f" {part} ", f" {rng.choice(_OTHERWISE[part])} ", 1)
+    return padded.strip()
+
+
+def _hesitating(rng: random.Random, phrasing: str) -> str:
+    """At times with a word that says nothing."""
+    words = phrasing.split()
+    if rng.random() < _FILLED:
+        words.insert(rng.randrange(len(words)), rng.choice(_FILLERS))
+    return " ".join(words)
+
+
+@cache
+def _trained_phrasings() -> frozenset[str]:
+    return frozenset(phrasing for intent in GRAMMAR.values() for phrasing in intent.phrasings.train)
+
+
+@cache
+def _held_out_phrasings() -> frozenset[str]:
+    return frozenset(phrasing for intent in GRAMMAR.values() for phrasing in intent.phrasings.held_out)
 
 
 def _combination(
-    rng: random.Random, split: Split, draw: Callable[[], str], rows: Sequence[Row]
+    rng: random.Random, split: Split, draw: Callable[[], str], rows: Sequence[Row], besides: Row | None = None
 ) -> tuple[str, Row] | None:
-    """A phrasing and a row that go together in this split and never in the other; None where there seem to be none."""
+    """A phrasing and a row (another than `besides`) that go together in this split and never in the other; None where
+    there seem to be none."""
     for _ in range(200):
         phrasing, row = draw(), rng.choice(rows)
-        if combination_held_out(phrasing, fill(phrasing, row)) == (split == "held_out"):
+        if row is not besides and combination_held_out(phrasing, fill(phrasing, row)) == (split == "held_out"):
             return phrasing, row
     return None
 
 
-def _decorated(rng: random.Random, split: Split, intent: Intent, phrasing: str) -> str:
+def _decorated(rng: random.Random, intent: Intent, phrasing: str) -> str:
     """The phrasing as people also begin and end it: "nano ...", "tell me ...", "... please"."""
     if intent.bare:
         return phrasing
-    other_split = intent.phrasings.held_out if split == "train" else intent.phrasings.train
     words = phrasing.split()
-    forms = [phrasing]
-    if words[0] in _QUESTION_WORDS and rng.random() < 0.06:
-        forms.append(f"{rng.choice(_ASKING)} {forms[-1]}")
-    if (before := rng.choice(_BEFORE)).split()[-1] not in words and rng.random() < 0.1:
-        forms.append(f"{before} {forms[-1]}")
+    form = phrasing
+    if words[0] in _QUESTION_WORDS and rng.random() < 0.08:
+        form = f"{rng.choice(_ASKING)} {form}"
+    if (before := rng.choice(_BEFORE)).split()[-1] not in words and rng.random() < 0.12:
+        form = f"{before} {form}"
     if intent.polite and "please" not in words and rng.random() < 0.15:
-        forms.append(f"{forms[-1]} please")
+        form = f"{form} please"
     elif "nano" not in words and rng.random() < 0.03:
-        forms.append(f"{forms[-1]} nano")
-    return phrasing if any(form in other_split for form in forms) else forms[-1]
+        form = f"{form} nano"
+    return form
 
 
 @cache
@@ -289,8 +343,15 @@ def _weights() -> dict[str, float]:
     return weights | {OUTSIDE: _OUTSIDE_SHARE * total, NOTHING: _NOTHING_SHARE * total}
 
 
+@cache
+def _goals() -> tuple[list[str], list[float]]:
+    """Intents and their cumulated weights."""
+    return list(_weights()), list(accumulate(_weights().values()))
+
+
 def _any_intent(rng: random.Random) -> str:
-    return rng.choices(list(_weights()), list(_weights().values()))[0]
+    names, sums = _goals()
+    return rng.choices(names, cum_weights=sums)[0]
 
 
 def _opening(rng: random.Random) -> str:

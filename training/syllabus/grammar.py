@@ -76,6 +76,10 @@ class Phrasings:
     def held_out(self) -> tuple[str, ...]:
         return tuple(itertools.chain.from_iterable(self.groups["held_out"]))
 
+    @cached_property
+    def has_slots(self) -> bool:
+        return any("{" in phrasing for phrasing in self.train)
+
     def draw(self, rng: random.Random, split: Split) -> str:
         """A phrasing of the split, each line as likely as the next however many alternatives it has."""
         return rng.choice(rng.choice(self.groups[split]))

@@ -11,6 +11,7 @@ from training.syllabus.grammar import Phrasings
 
 ANYTHING = "anything"  # any intent that needs no preparation itself
 OUTSIDE, NOTHING = "not_understood", "nothing_heard"  # the intents of sentences outside the syllabus, and of mere noise
+Takes = Literal["", "picture", "music"]
 Row = Mapping[str, Any]  # one filling of an intent's slots, with the facts its answer needs
 
 
@@ -80,7 +81,7 @@ class Intent:
     polite: bool = False  # a request that takes "please"
     bare: bool = False  # takes nothing before or after it
     states: tuple[State, ...] = (State(),)  # the states that give different answers
-    takes: Literal["", "picture", "music"] = ""  # what it is about, shown or played with it or a few turns ago
+    takes: Takes = ""  # what it is about, shown or played with it or a few turns ago
 
 
 def intent(

@@ -193,7 +193,7 @@ MUSIC: tuple[Intent, ...] = (
         !i would love to hear {music}
         !would you play {music} (for us|)
         !i want you to play {music}
-    """, _play, rows=_asked(), weight=13, polite=True,
+    """, _play, rows=_asked(), weight=9, polite=True,
            follow=("and {music}", "and now {music}", "now {music}", "now play {music}", "then play {music}"),
            likely=lambda state, row: row["asked"][0] is not None and row["asked"][1] is not None),
     intent("faster", "plays its last tune faster", """
@@ -307,7 +307,7 @@ MUSIC: tuple[Intent, ...] = (
         listen to (this|that)
         !(can|could) you describe (this|that) music
         !what is playing
-    """, _about_given(_description), takes="music", weight=7, states=_GIVEN),
+    """, _about_given(_description), takes="music", weight=5, states=_GIVEN),
     intent("which_instrument", "names the instrument it hears", """
         (what|which) instrument is (this|that)
         (what|which) instrument (do you hear|is playing)

@@ -204,7 +204,7 @@ SEEING: tuple[Intent, ...] = (
         !what is this thing called
         !do you know what i am holding
         !can you recognize (this|that)
-    """, _about_seen(_what_is_it), takes="picture", weight=14, states=_seeing(*_THINGS)),
+    """, _about_seen(_what_is_it), takes="picture", weight=10, states=_seeing(*_THINGS)),
     intent("what_do_you_see", "describes what it sees: how many, in which colour", """
         what (can|do) you see (now|here|there|)
         what are you seeing (now|)
@@ -222,7 +222,7 @@ SEEING: tuple[Intent, ...] = (
         tell me about (this|that|this picture)
         !tell me what you see
         !what can you see in (this|the) picture
-    """, _about_seen(_what_is_there), takes="picture", weight=8, states=_seeing(*_ALL, *_THINGS)),
+    """, _about_seen(_what_is_there), takes="picture", weight=6, states=_seeing(*_ALL, *_THINGS)),
     intent("colour_of_this", "says what colour the thing that it sees has", """
         (what|which) colour is (this|that|it)
         (what|which) colour does (this|that|it) have
@@ -238,7 +238,7 @@ SEEING: tuple[Intent, ...] = (
         (what|which) colour is this (thing|one)
         !(can|could) you tell me the colour (of this|of that|)
         !(what|which) colour do you see
-    """, _about_seen(_colour), takes="picture", weight=8, states=_seeing(*_COLOURED)),
+    """, _about_seen(_colour), takes="picture", weight=6, states=_seeing(*_COLOURED)),
     intent("is_it_this_colour", "says yes or no about the colour that it sees", """
         is (this|that|it) {colour}
         are (these|they) {colour}
@@ -267,7 +267,7 @@ SEEING: tuple[Intent, ...] = (
         would you say (this|that) is {x:a}
         !(can|could) you tell me if (this|that|it) is {x:a}
         !does (this|that) look like {x:a}
-    """, _about_seen(_is_it), rows=[{"x": NOUN[thing]} for thing in PICTURED], takes="picture", weight=6,
+    """, _about_seen(_is_it), rows=[{"x": NOUN[thing]} for thing in PICTURED], takes="picture", weight=5,
            states=_seeing(*_THINGS), follow=("or {x:a}", "and {x:a}", "is it {x:a}"),
            likely=lambda state, row: state.seen is not None and row["x"].name == state.seen.thing),
     intent("how_many_shown", "counts the things that it sees, up to four", """
@@ -283,7 +283,7 @@ SEEING: tuple[Intent, ...] = (
         how many (things|) are in the picture
         !(can|could) you tell me how many (there are|you see)
         !do you know how many (there are|these are)
-    """, _about_seen(_how_many), takes="picture", weight=6,
+    """, _about_seen(_how_many), takes="picture", weight=5,
            states=_seeing(*(Picture("cat", "red", count) for count in _COUNTS))),
     intent("what_is_it_for", "knows what the thing that it sees is for", """
         what is (this|that|it) (used|good|) for
@@ -358,7 +358,7 @@ DRAWING: tuple[Intent, ...] = (
         !i would love (a picture of|to see) {a}
         !would you make a drawing of {a}
         !draw a picture of {a}
-    """, _draw, rows=_DRAW_ROWS, weight=18, polite=True,
+    """, _draw, rows=_DRAW_ROWS, weight=13, polite=True,
            likely=lambda state, row: not row["colour"],
            follow=("and {a}", "now {a}", "and now {a}", "now draw {a}", "and draw {a}", "what about {a}",
                    "{a} this time", "next draw {a}", "another one but {a}", "then {a}")),
@@ -383,7 +383,7 @@ DRAWING: tuple[Intent, ...] = (
         !turn it {colour}
         !let it be {colour}
     """, _changed, rows=[{"colour": colour} for colour in COLOURS], **_AFTER_DRAWING, directly=True, alone=0.04,
-           weight=8, polite=True, follow=("and {colour}", "and in {colour}", "now {colour}", "now in {colour}")),
+           weight=6, polite=True, follow=("and {colour}", "and in {colour}", "now {colour}", "now in {colour}")),
     intent("draw_again", "draws its last drawing once more", """
         draw (it|that|the same|the same thing) (again|once more)
         (can|could) you draw (it|that) (again|once more)

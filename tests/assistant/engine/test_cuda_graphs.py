@@ -9,21 +9,24 @@ from torch import Tensor
 from assistant.engine.cuda_graphs import BATCH_SIZES, DecodeGraphs
 from assistant.engine.engine import Engine, EngineConfig
 from assistant.engine.kv_cache import KVCache, PageTable
-from assistant.layers.attention import CudaPagedAttention, PagedBatch, Span, causal_attention
+from assistant.layers.attention import CudaPagedAttention, Span, causal_attention
 from assistant.models.llama import Llama
 
 PAGE, CONTEXT = 4, 32
 
 
-def plain(q: Tensor, keys: Tensor, values: Tensor, batch: PagedBatch) -> Tensor:
-    """One query a sequence, from the tables alone, with every page of the longest context gathered and masked."""
-    table = batch.table.long()
-    k, v = (store[table].flatten(1, 2) for store in (keys, values))  # [B, pages * page_size, kv_heads, dim]
-    groups = q.shape[1] // k.shape[2]
-    k, v = k.repeat_interleave(groups, 2), v.repeat_interleave(groups, 2)
-    scores = torch.einsum("bhd,bshd->bhs", q, k) * q.shape[-1] ** -0.5
-    hidden = torch.arange(k.shape[1]) >= batch.lengths.unsqueeze(1)
-    return torch.einsum("bhs,bshd->bhd", scores.masked_fill(hidden[:, None], -torch.inf).softmax(-1), v)
+def plain(
+    q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor, past: Tensor, table: Tensor, page_size: int
+) -> Tensor:
+    """As paged_decode, with every page of the longest context gathered and masked."""
+    rows = torch.arange(len(q))
+    slots = (table[:, :, None] * page_size + torch.arange(page_size)).flatten(1)  # [B, pages * page_size]
+    keys[slots[rows, past]], values[slots[rows, past]] = k, v
+    groups = q.shape[1] // k.shape[1]
+    seen_k, seen_v = keys[slots].repeat_interleave(groups, 2), values[slots].repeat_interleave(groups, 2)
+    scores = torch.einsum("bhd,bshd->bhs", q, seen_k) * q.shape[-1] ** -0.5
+    hidden = torch.arange(slots.shape[1]) > past.unsqueeze(1)
+    return torch.einsum("bhs,bshd->bhd", scores.masked_fill(hidden[:, None], -torch.inf).softmax(-1), seen_v)
 
 
 def run_step(model: Llama, lengths: list[int], size: int) -> tuple[Tensor, Tensor]:
@@ -36,9 +39,8 @@ def run_step(model: Llama, lengths: list[int], size: int) -> tuple[Tensor, Tenso
         page_size=PAGE,
         dtype=torch.float32,
     )
-    cache._store.zero_()  # as on a GPU
-    attention = CudaPagedAttention(cache.keys, cache.values, PAGE, kernels=[plain])
-    graphs = DecodeGraphs(model, attention, model.rotary(torch.arange(CONTEXT)), PAGE)
+    attention = CudaPagedAttention(cache.keys, cache.values, PAGE, decode=plain)
+    graphs = DecodeGraphs(model.hidden, attention, model.rotary(torch.arange(CONTEXT)), PAGE)
     tokens, spans, expected = [], [], []
     for seed, length in enumerate(lengths):
         sequence = torch.randint(60, (length,), generator=torch.Generator().manual_seed(seed))
@@ -75,15 +77,13 @@ def test_prompts_and_crowds_are_not_for_graphs(model: Llama) -> None:
 def test_decoding_with_graphs_equals_decoding_without() -> None:
     torch.manual_seed(3)
     sizes = {"vocab_size": 90, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 3}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.05}
     model = Llama.from_config(sizes | heads).eval().bfloat16().cuda()
     states = []
     for graphs in (True, False):
-        engine = Engine(model, EngineConfig(pages=16, page_size=256, max_context=512))
+        engine = Engine(model, EngineConfig(pages=32, max_context=512))
         if not graphs:
             engine._forward._graphs = None
-        elif engine._forward._graphs is None:
-            pytest.skip("the attention kernel that runs here cannot be captured")
         sequences = {length: engine.open(str(length)) for length in (3, 255, 256)}
         for more in range(8):
             for length, sequence in sequences.items():
@@ -91,4 +91,4 @@ def test_decoding_with_graphs_equals_decoding_without() -> None:
             while not engine.idle:
                 engine.step()
         states.append(torch.cat([sequence.last_hidden for sequence in sequences.values()]).float())
-    torch.testing.assert_close(*states, atol=5e-2, rtol=0)
+    assert (states[0] - states[1]).norm() < 0.03 * states[1].norm()

@@ -20,23 +20,33 @@ from assistant.layers.attention import (
 DIM = 64
 
 
-def ragged_batch(page_size: int, pages: int, scattered: bool, seed: int) -> list[Span]:
+def ragged_batch(page_size: int, pages: int, scattered: bool, seed: int, single: bool = False) -> list[Span]:
+    """`single`: one new token each."""
     rng = random.Random(seed)
     free = list(range(pages))
     if scattered:
         rng.shuffle(free)
     spans = []
     for past, new in [(0, 1), (0, 9), (5, 1), (17, 1), (page_size, 1), (page_size - 1, 3), (30, 8), (2 * page_size, 5)]:
+        new = 1 if single else new
         count = -(-(past + new) // page_size)
         spans.append(Span([free.pop(0) for _ in range(count)], past, new))
     return spans
 
 
-def check(device: str, dtype: torch.dtype, page_size: int, heads: int, kv_heads: int, scattered: bool) -> None:
+def check(
+    device: str,
+    dtype: torch.dtype,
+    page_size: int,
+    heads: int,
+    kv_heads: int,
+    scattered: bool,
+    single: bool = False,
+) -> None:
     generator = torch.Generator().manual_seed(4)
     pages, layers = 100, 2
     store = torch.full((2, layers, pages * page_size, kv_heads, DIM), 77.0)  # what lies in other slots must not count
-    spans = ragged_batch(page_size, pages, scattered, seed=5)
+    spans = ragged_batch(page_size, pages, scattered, 5, single)
     for layer in range(layers):
         q, k, v, expected = [], [], [], []
         for span in spans:
@@ -66,9 +76,11 @@ def test_on_the_cpu(page_size: int, dtype: torch.dtype, heads: int, kv_heads: in
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("single", [False, True], ids=["prefill", "decode"])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2)])
-def test_on_cuda(heads: int, kv_heads: int) -> None:
-    check("cuda", torch.bfloat16, 256, heads, kv_heads, scattered=True)
+@pytest.mark.parametrize("page_size", [16, 256])
+def test_on_cuda(page_size: int, heads: int, kv_heads: int, single: bool) -> None:
+    check("cuda", torch.bfloat16, page_size, heads, kv_heads, scattered=True, single=single)
 
 
 def test_pages_in_a_row_are_one_view() -> None:
