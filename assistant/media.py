@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import soxr
@@ -38,10 +38,17 @@ Model = TypeVar("Model")
 
 
 class Lazy(Generic[Model]):
-    """A model that a thread of its own loads when it is first asked for, so that speech goes on meanwhile."""
+    """A model that a thread of its own loads when it is first asked for, so that speech goes on meanwhile.
 
-    def __init__(self, load: Callable[[], Model]) -> None:
-        self._load = load
+    One is loaded at a time: the packages that they need cannot be imported by two threads at once (transformers then
+    lacks names that it has).
+    """
+
+    _loading = threading.Lock()
+
+    def __init__(self, load: Callable[[], Model], needs: Lazy[Any] | None = None) -> None:
+        """needs: what `load` gets."""
+        self._load, self._needs = load, needs
         self._thread: threading.Thread | None = None
         self._loaded: list[Model] = []
         self._fault: Exception | None = None
@@ -69,7 +76,10 @@ class Lazy(Generic[Model]):
 
     def _run(self) -> None:
         try:
-            self._loaded.append(self._load())
+            if self._needs is not None:
+                self._needs.get()
+            with self._loading:
+                self._loaded.append(self._load())
         except ImportError as fault:
             self._fault = CheckpointError(f"this needs the package {fault.name}: pip install {fault.name}")
         except Exception as fault:
@@ -102,7 +112,7 @@ class MediaModels:
         self.takes: frozenset[Kind] = _kinds(image=sees, music=plays)
         self.makes: frozenset[Kind] = _kinds(image=sees and "unclip" in parts, music=plays)
         self.eyes = Lazy(self._load_eyes)
-        self.hand = Lazy(self._load_hand)
+        self.hand = Lazy(self._load_hand, needs=self.eyes)
         self.codec = Lazy(self._load_codec)
         self._known: OrderedDict[tuple[str, str], list[int]] = OrderedDict()  # by session and media_id
 

@@ -29,7 +29,6 @@ import uvloop
 
 from configuration import ROOT
 from streaming.types import SPEECH_RATE
-from tools.evaluate import read_speech
 from tools.latency import (
     PAUSE_S,
     SILENT,
@@ -44,6 +43,7 @@ from tools.latency import (
     running_server,
     until,
 )
+from tools.manifest import read_speech
 from tools.network import Link
 from tools.soak import REPLY_TIMEOUT_S, SPEECH, Caller, Loudspeaker, Repertoire, onset_and_last
 

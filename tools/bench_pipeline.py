@@ -25,7 +25,7 @@ from assistant.engine import grammar
 from assistant.responder import AnyGPTResponder
 from configuration import load
 from streaming.types import SPEECH_RATE, Finished, Output, Request, SpeechDelta, Turn
-from tools.evaluate import read_speech
+from tools.manifest import read_speech
 
 
 @dataclass(slots=True)

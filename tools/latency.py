@@ -48,7 +48,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from configuration import ROOT, load
 from streaming.transports.webrtc import CHANNEL
 from streaming.types import SPEECH_RATE
-from tools.evaluate import EvaluationError, read_manifest, read_speech
+from tools.manifest import EvaluationError, read_manifest, read_speech
 
 RATE = 48_000
 FRAME = RATE // 50

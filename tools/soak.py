@@ -52,7 +52,6 @@ from streaming.transports.microphone import Ears
 from streaming.transports.opus import OpusDecoder, make_decoder
 from streaming.transports.webrtc import CHANNEL
 from streaming.types import SPEECH_RATE
-from tools.evaluate import read_speech
 from tools.latency import (
     RATE,
     SILENT,
@@ -72,6 +71,7 @@ from tools.latency import (
     running_server,
     until,
 )
+from tools.manifest import read_speech
 from tools.network import Link, Relay, without_candidates
 from tools.soak_report import Verdict, page
 

@@ -43,7 +43,7 @@ from streaming.types import (
     Turn,
 )
 from tests.assistant.tiny import LLAMA, WIDTH, babbling, write_model_set
-from tools.evaluate import read_speech
+from tools.manifest import read_speech
 
 HEARD, REPLY = "who are you?", "sky😀naïve old mill"
 SPOKEN = [3, 7, 1, 15, 8, 2, 9, 0, 12, 5, 11, 4, 6, 10, 13, 14]

@@ -5,6 +5,7 @@ That of `artist` says REPLY, speaks, draws a picture and plays a tune, whatever 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -152,6 +153,22 @@ def test_a_model_that_cannot_be_loaded_says_so_every_time() -> None:
         with pytest.raises(ValueError, match="torn"):
             broken.get()
     assert broken.ready()
+
+
+def test_models_are_loaded_one_at_a_time_and_after_what_they_need() -> None:
+    loading: list[str] = []
+
+    def load(name: str) -> str:
+        loading.append(name)
+        threading.Event().wait(0.02)
+        assert loading[-1] == name, "another one began meanwhile"
+        return name
+
+    first, second = Lazy(lambda: load("first")), Lazy(lambda: load("second"))
+    last = Lazy(lambda: load(f"last after {first.get()}"), needs=first)
+    for model in (last, second):
+        model.start()
+    assert (last.get(), second.get()) == ("last after first", "second")
 
 
 def test_a_package_that_is_missing_is_named() -> None:

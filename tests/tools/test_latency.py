@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from streaming.metrics import Metrics
+from streaming.music import wav_file
 from streaming.types import SPEECH_RATE, Finished, Output, Request, SpeechDelta, TextDelta
 from tests.streaming.fakes import FakeWorker, silence, tone
 from tests.streaming.test_webrtc import Server
-from tools.evaluate import write_speech
 from tools.latency import (
     FRAME,
     Gaps,
@@ -124,7 +124,7 @@ class SameProcess(Server):
 
 def test_two_utterances_of_a_call(tmp_path: Path) -> None:
     path = tmp_path / "question.wav"
-    write_speech(path, np.concatenate([silence(0.2), tone(0.5), silence(0.3)]))
+    path.write_bytes(wav_file(np.concatenate([silence(0.2), tone(0.5), silence(0.3)]), SPEECH_RATE))
 
     async def body() -> None:
         server = SameProcess()
@@ -145,7 +145,7 @@ def test_two_utterances_of_a_call(tmp_path: Path) -> None:
 def test_sessions_at_once_are_told_apart(tmp_path: Path) -> None:
     paths = [tmp_path / f"question_{n}.wav" for n in range(2)]
     for path in paths:
-        write_speech(path, np.concatenate([silence(0.2), tone(0.5), silence(0.3)]))
+        path.write_bytes(wav_file(np.concatenate([silence(0.2), tone(0.5), silence(0.3)]), SPEECH_RATE))
 
     async def body() -> list[Measured]:
         server = SameProcess()
@@ -169,7 +169,7 @@ def test_an_utterance_that_is_not_answered_does_not_end_the_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "question.wav"
-    write_speech(path, tone(0.3))
+    path.write_bytes(wav_file(tone(0.3), SPEECH_RATE))
 
     async def unanswered(self: Peer, pcm: np.ndarray) -> None:
         raise LatencyError("no reply came to its end within 90 s")
