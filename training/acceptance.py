@@ -36,6 +36,7 @@ from training.syllabus.grammar import Split, fill
 from training.syllabus.intent import Row
 from training.syllabus.music import WORDS
 from training.syllabus.pictures import named
+from training.syllabus.speech_alone import speech_alone
 from training.syllabus.world import COLOURS, NOUN, NUMBERS, PICTURED
 from training.wav import write_wav
 
@@ -83,16 +84,19 @@ class Asker:
         write_wav(self.folder / name, speech + noise, RATE)
 
 
-def spoken_dialogues(seed: int) -> Iterator[Dialogue]:
-    """Held-out ones in which nothing is shown: there is nothing but speech in the manifest."""
+def spoken_dialogues(seed: int, alone: bool) -> Iterator[Dialogue]:
+    """Held-out ones in which nothing is shown: there is nothing but speech in the manifest. alone: nano has learned
+    nothing else."""
     for dialogue in generate(seed, "held_out"):
         if not any(turn.shown or turn.dark or turn.given for turn in dialogue.turns):
-            yield dialogue
+            answered = speech_alone(dialogue) if alone else dialogue
+            if answered is not None:
+                yield answered
 
 
-def dialogues(asker: Asker, voices: list[str], seed: int, count: int) -> Rows:
+def dialogues(asker: Asker, voices: list[str], seed: int, count: int, alone: bool) -> Rows:
     rows = []
-    for number, dialogue in enumerate(islice(spoken_dialogues(seed), count)):
+    for number, dialogue in enumerate(islice(spoken_dialogues(seed, alone), count)):
         voice = voices[number % len(voices)]
         turns = []
         for index, turn in enumerate(dialogue.turns):
@@ -253,6 +257,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, help=f"dialogues, pictures of a thing, drawings, tunes: {COUNTS}")
     parser.add_argument("--voices", choices=list(SEEDS), default="reserved")
     parser.add_argument("--spoken", type=float, default=0.1, help="share of the other kinds' questions")
+    parser.add_argument(
+        "--speech-alone", action="store_true", help="expect what nano says that has learned nothing else"
+    )
     parser.add_argument("--kokoro", type=Path, default=Path("data/kokoro"))
     parser.add_argument("--reserved", type=Path, default=Path("data/reserved"))
     parser.add_argument("--icons", type=Path, default=Path("data/icons"))
@@ -265,7 +272,7 @@ def main() -> None:
     asker = Asker(folder, options.kokoro, voices, 1 if speech else options.spoken, seed)
     count = options.count or COUNTS[options.kind]
     if speech:
-        rows = dialogues(asker, voices, seed, count)
+        rows = dialogues(asker, voices, seed, count, options.speech_alone)
     elif options.kind == "pictures":
         names = next(options.icons.glob("iconify-json-noto-[0-9]*.tgz"))
         rows = pictures(asker, load_things(options.reserved, names), options.icons, count)

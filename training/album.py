@@ -37,6 +37,10 @@ class Album:
         self._music, tags = _pieces(music)
         self._pieces = _index(tags)
 
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(len(self._seen) or len(self._drawn) or len(self._music))
+
     def __str__(self) -> str:
         return f"{len(self._seen)} pictures, {len(self._drawn)} drawings, {len(self._music)} pieces of music"
 

@@ -25,6 +25,7 @@ from training.music.score import Tags
 from training.phonemes import SILENCE
 from training.spoken import Recording, Runs, Utterance, disturbed, sounding_alike
 from training.syllabus.intent import Picture
+from training.syllabus.speech_alone import speech_alone
 from training.syllabus.world import NUMBERS
 
 TEXT_PIECES = 1536
@@ -50,6 +51,8 @@ PAST = 0.8
 """Share of the earlier turns of which, as in the product, only the words are left."""
 PLAYED = 0.25
 """Share of them whose tune is left, where they had one."""
+REFUSALS = 0.35
+"""Share of the dialogues about pictures and music that are kept where there are none: nano says what it cannot do."""
 ANNOUNCED = 0.4
 """Share of the spoken replies in which the next word is asked for where one ends."""
 RECORDED = 0.6
@@ -148,10 +151,14 @@ class Dialogues:
         )
 
     def __iter__(self) -> Iterator[Example]:
-        """Dialogues that speak of pictures or music which are not there are left out."""
+        """Without pictures and music nano says that it has learned speech alone; dialogues with such as are not there are
+        left out."""
         tasks = syllabus.tasks(self.seed)
         for dialogue in syllabus.generate(self.seed, self.split):
-            if example := self.example(dialogue):
+            able = dialogue if self.album else speech_alone(dialogue)
+            if able != dialogue and self.rng.random() > REFUSALS:
+                continue
+            if able and (example := self.example(able)):
                 yield example
             if self.rng.random() < DRILLS:
                 yield self.drill()

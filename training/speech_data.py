@@ -66,16 +66,26 @@ def _mixtures(rng: random.Random, voices: list[str]) -> dict[str, float]:
 
 @lru_cache(1)
 def replies() -> list[str]:
-    """Every listed reply and some that repeat the user's words, in an order that looks random."""
+    """Every listed reply and some that repeat the user's words, in an order that looks random, those about pictures
+    and music last."""
     from training.syllabus import all_replies, generate
+    from training.syllabus.music import MUSIC
+    from training.syllabus.pictures import PICTURES
+    from training.syllabus.speech_alone import REPLIES
 
-    listed = sorted(all_replies())
+    listed = sorted({*all_replies(), *REPLIES})
+    later = {
+        intent.answer(state, row).text
+        for intent in (*PICTURES, *MUSIC)
+        for state in intent.states
+        for row in intent.rows
+    }
     known, free = set(listed), {}
     for dialogue in generate(1, "train"):
         free.update((turn.reply, None) for turn in dialogue.turns if turn.reply not in known)
         if len(free) >= FREE_REPLIES:
             break
-    return sorted(listed + list(free), key=lambda text: zlib.crc32(text.encode()))
+    return sorted(listed + list(free), key=lambda text: (text in later, zlib.crc32(text.encode())))
 
 
 def lines(part: str, voices: list[str], shard: int, spoken: frozenset[str] = frozenset()) -> Iterator[Line]:
