@@ -92,6 +92,7 @@ class Generation:
 class Speech:
     """How the reply's speech tokens become sound, chunk by chunk (a frame is one token: 20 ms)."""
 
+    voice: str = ""  # which of the model's voices replies unless another is asked for; "": the first
     soundstorm_steps: Annotated[int, Between(1, 64)] = 3
     first_chunk_frames: Annotated[int, Between(1, 500)] = 16
     max_chunk_frames: Annotated[int, Between(1, 500)] = 100

@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from assistant.checkpoints import ModelSet, load_model_set, load_weights
+from assistant.checkpoints import CheckpointError, ModelSet, load_model_set, load_weights
 from assistant.conversation import DARK, TEMPLATES, Dialogue
 from assistant.decoders.speech import SpeechDecoder, SpeechStream
 from assistant.engine import engine, grammar
@@ -195,7 +195,7 @@ class AnyGPTResponder:
         mouth = SpeechDecoder(
             parts.soundstorm.to(device),
             codec,
-            parts.voices,
+            _with_first(parts.voices, configuration.speech.voice),
             steps=configuration.speech.soundstorm_steps,
             first_chunk_frames=configuration.speech.first_chunk_frames,
             max_chunk_frames=configuration.speech.max_chunk_frames,
@@ -741,6 +741,13 @@ class AnyGPTResponder:
 
 def _sampling(limits: Limits) -> Sampling:
     return Sampling(limits.temperature, limits.top_k, limits.top_p, limits.repetition_penalty)
+
+
+def _with_first(voices: dict[str, torch.Tensor], first: str) -> dict[str, torch.Tensor]:
+    """The voices with that one in front; "" leaves them as they are. CheckpointError where it is not among them."""
+    if first and first not in voices:
+        raise CheckpointError(f"[speech] voice is {first!r} and the model has {', '.join(voices)}: choose one of these")
+    return voices if not first else {first: voices[first], **voices}
 
 
 def _language_model(parts: ModelSet, source: Path, device: torch.device, dtype: str) -> Llama:

@@ -151,7 +151,7 @@ class Dialogues:
         )
 
     def __iter__(self) -> Iterator[Example]:
-        """Without pictures and music nano says that it has learned speech alone; dialogues with such as are not there are
+        """Without pictures and music nano says that it has learned speech alone; with some, dialogues about others are
         left out."""
         tasks = syllabus.tasks(self.seed)
         for dialogue in syllabus.generate(self.seed, self.split):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from assistant.checkpoints import CheckpointError
 from assistant.conversation import Dialogue
 from assistant.decoders.speech import FORESIGHT_FRAMES
 from assistant.models.llama import Llama, LlamaConfig
@@ -717,3 +718,15 @@ def test_closing_a_session_forgets_what_it_was_saying(babble: House) -> None:
     babble.responder.close_session("s")
     babble.responder.step()
     assert babble.responder.idle and not babble.responder._listening
+
+
+def test_the_configured_voice_replies_first_and_has_to_exist(script_folder: Path) -> None:
+    def voices(first: str) -> tuple[str, ...]:
+        model = {"directory": str(script_folder), "threads": 1, "context_tokens": CONTEXT}
+        configuration = parse({"model": model, "speech": {"voice": first}})
+        return AnyGPTResponder.from_configuration(configuration, warm=False).voices
+
+    every = voices("")
+    assert len(every) > 1 and voices(every[-1]) == (every[-1], *every[:-1])
+    with pytest.raises(CheckpointError, match="'nobody'.*choose one"):
+        voices("nobody")

@@ -29,7 +29,7 @@ _QUOTING = ("repeat", "another_one", "yes", "what_did_i_say")
 
 
 def speech_alone(dialogue: Dialogue) -> Dialogue | None:
-    """The same questions to a nano that only hears and speaks. None where a turn goes on with an answer that changed."""
+    """The same questions to a nano that only hears and speaks. None where a turn goes on with a changed answer."""
     turns: list[Turn] = []
     for turn in dialogue.turns:
         if turns and turns[-1].intent in _ANSWERS and turn.intent in _QUOTING:
