@@ -38,6 +38,8 @@ WINDOWS = (256, 512, 1024, 2048)
 MEL_BANDS = {256: (20,), 512: (20, 40), 1024: (20, 80), 2048: (20, 80)}
 SHARES = {"spectra": 1.0, "tokens": 1.0}
 """How strongly each loss pulls at the waveform."""
+IN_ROOMS = 0.5
+"""Share of the batches that the ears hear in rooms, with noise."""
 EDGE = 4
 """Frames at both ends of a segment that the ears need to hear the others."""
 
@@ -143,9 +145,9 @@ class SpectralLoss(nn.Module):
 
 
 class TokenLoss(nn.Module):
-    """How unlikely the frozen ears find it that wav [B, S], in some room, was made of codes [B, T] of layer 0.
+    """How unlikely the frozen ears find it that wav [B, S] was made of codes [B, T] of layer 0: as it is, or in a room.
 
-    What only they would understand, and only as it is, does not come through the rooms.
+    What only they would understand does not come through the rooms.
     """
 
     def __init__(self, ears: LogMelEncoder, rows: Tensor, generator: torch.Generator) -> None:
@@ -157,8 +159,10 @@ class TokenLoss(nn.Module):
 
     def forward(self, wav: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """The cross-entropy, and the share of frames that are heard as what they are."""
-        heard = recorded(wav, self.generator)
-        heard = heard * (speech_level(wav) / speech_level(heard)).detach()
+        heard = wav
+        if torch.rand(()) < IN_ROOMS:
+            heard = recorded(wav, self.generator)
+            heard = heard * (speech_level(wav) / speech_level(heard)).detach()
         content = F.normalize(self.ears.content(self.ears.mel(heard.unsqueeze(1))).float(), dim=1).transpose(1, 2)
         rows = self.rows[:, : content.shape[-1]]
         scores = SCALE * (2 * content @ rows.T - rows.square().sum(1))

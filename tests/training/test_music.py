@@ -14,7 +14,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from assistant.vocabulary import MUSIC_CODEBOOKS
 from training import encodec
-from training.music import corpus, judge
+from training.music import corpus
 from training.music.ears import CLASSES, SAMPLES, MusicListener, share_right, targets
 from training.music.score import INSTRUMENTS, MOODS, TEMPOS, Score, Tags, all_tags, compose
 from training.syllabus import music as syllabus
@@ -171,10 +171,6 @@ def test_segments_come_from_everywhere_in_the_corpus(tmp_path: Path) -> None:
     starts = batch[:, 0] / slopes / 0.7 * (pcm.shape[1] - 1)
     assert starts.min() < 50 and starts.max() > 2 * encodec.FRAME - 50
 
-
-def test_a_tune_s_file_says_what_was_asked_for() -> None:
-    assert judge.asked_in("03 slow sad piano") == Tags("piano", "sad", "slow")
-    assert judge.asked_in("piano") is None
 
 
 def tiny_codec() -> EncodecModel:

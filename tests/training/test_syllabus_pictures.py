@@ -12,6 +12,7 @@ from training.syllabus.dialogue import plain_words
 from training.syllabus.grammar import fill
 from training.syllabus.intent import Answer, Picture, State
 from training.syllabus.pictures import NO_PICTURE, NOTHING_DRAWN, PICTURES, named
+from training.syllabus.speech_alone import REPLIES, speech_alone
 from training.syllabus.world import COLOURS, PICTURED
 
 BY_NAME = {intent.name: intent for intent in PICTURES}
@@ -104,3 +105,18 @@ def test_requests_are_spoken_english_and_split() -> None:
                 sentence = fill(phrasing, row)
                 assert sentence.replace(" ", "").replace("'", "").isalpha(), sentence
                 assert not re.search(r"\ba [aeiou]|\ban [^aeiou]|[()|{}]", sentence), sentence
+
+
+def test_speech_alone_asks_the_same_and_promises_nothing() -> None:
+    refused = 0
+    for dialogue in islice(syllabus.generate(3, "train"), 1500):
+        alone = speech_alone(dialogue)
+        if alone is None:
+            continue
+        for turn, before in zip(alone.turns, dialogue.turns, strict=True):
+            assert (turn.user, turn.intent) == (before.user, before.intent)
+            assert not (turn.shown or turn.dark or turn.given or turn.draws or turn.plays)
+            assert turn.reply == before.reply or turn.reply in REPLIES
+            assert turn.reply not in REPLIES or any(word in turn.reply.lower() for word in turn.expect_any)
+            refused += bool(before.draws or before.plays)
+    assert refused > 50
