@@ -22,7 +22,7 @@ from assistant.responder import AnyGPTResponder
 from configuration import Configuration, load
 from streaming.types import Failed, Finished, Request, Turn
 from training.codes import load_tokenizer, read_codes, write_codes
-from training.soundstorm import CHECKPOINT, PROMPT_FRAMES, load_soundstorm
+from training.soundstorm import CHECKPOINT, load_soundstorm
 from training.speech_data import REPLY_VOICES
 from training.speech_tokenizer import RESULT, SCALE, ContentTraining, classes
 from training.syllabus import user_sentences
@@ -35,6 +35,8 @@ AT_ONCE = 8
 PIECES = 12
 LONGEST_PIECE = 16
 """Runs of the same token."""
+VOICE_FRAMES = 150
+"""The prompt of a voice: 3 s."""
 TOGETHER = 256
 """Replies that SoundStorm speaks at once."""
 
@@ -60,14 +62,14 @@ def clearest(model: ContentTraining, codes_folder: Path, voice: str) -> Tensor:
     best: tuple[float, str, np.ndarray] | None = None
     part = "reply" if voice == REPLY_VOICES[0] else "voices"
     for record, codes in read_codes(codes_folder, part):
-        if record["voices"] != {voice: 1.0} or codes.shape[1] < PROMPT_FRAMES:
+        if record["voices"] != {voice: 1.0} or codes.shape[1] < VOICE_FRAMES:
             continue
-        codes, labels = codes[:, :PROMPT_FRAMES], record["labels"][:PROMPT_FRAMES]
+        codes, labels = codes[:, :VOICE_FRAMES], record["labels"][:VOICE_FRAMES]
         score = float((heard[codes[0]] == classes(labels)).mean()) - labels.count("_") / len(labels)
         if best is None or score > best[0]:
             best = (score, record["text"], codes)
     if best is None:
-        raise SystemExit(f"no utterance of {voice} in {part} lasts {PROMPT_FRAMES} frames")
+        raise SystemExit(f"no utterance of {voice} in {part} lasts {VOICE_FRAMES} frames")
     print(f"{voice}: {best[1]!r}, score {best[0]:.2f}")
     return torch.from_numpy(best[2].T.astype(np.int64)).contiguous()
 

@@ -40,7 +40,7 @@ CONFIG = {
     "conv_kernel_size": 15,
 }
 PROMPT_FRAMES = 100
-"""A voice prompt at inference: long enough to show a voice, short enough to be read at every pass."""
+"""A voice prompt in training: long enough to show a voice, short enough to be read at every pass."""
 CHECKPOINT = "checkpoint.pt"
 MASK = CONFIG["codebook_size"]
 LEVELS = CONFIG["num_quantizers"]
