@@ -317,12 +317,15 @@ def main_clusters(centres: np.ndarray, areas: np.ndarray) -> list[int]:
 
 
 def render(svg: str) -> np.ndarray:
-    """RGBA [ICON, ICON, 4] of an SVG, cut to what is visible, proportions kept."""
+    """RGBA [ICON, ICON, 4] of an SVG, as `cut` cuts it."""
     import resvg_py
 
-    image = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=ICON, height=ICON)))).convert(
-        "RGBA"
-    )
+    return cut(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=ICON, height=ICON)))
+
+
+def cut(data: bytes) -> np.ndarray:
+    """RGBA [ICON, ICON, 4] of a picture file, cut to what is visible, proportions kept."""
+    image = Image.open(io.BytesIO(data)).convert("RGBA")
     image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 24)).getbbox())
     scale = (ICON - 4) / max(image.size)
     image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)

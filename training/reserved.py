@@ -7,7 +7,6 @@ photographs are kept that show things of the syllabus. Nothing is ever trained o
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import subprocess
 import tarfile
@@ -15,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from training.pictures import ICON, NAMES, OBJECTS, Icon, main_share, render
+from training.pictures import NAMES, OBJECTS, Icon, cut, main_share, render
 
 PACKAGES = ("@lobehub/fluent-emoji-3d@1.1.0", "@iconify-json/fluent-emoji@1.2.7")  # MIT
 STAMPS = "tuxpaint-stamps-default"  # GPL-2+ and freer
@@ -138,17 +136,6 @@ def load_things(folder: Path, noto: Path) -> list[Thing]:
 
 def _thing(thing: int, artist: str, name: str, rgba: np.ndarray, colour: str) -> Thing:
     return Thing(Icon(thing, artist, name, rgba, main_share(rgba)), colour)
-
-
-def cut(data: bytes) -> np.ndarray:
-    """RGBA [ICON, ICON, 4] of a picture file, cut to what is visible, proportions kept."""
-    image = Image.open(io.BytesIO(data)).convert("RGBA")
-    image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 24)).getbbox())
-    scale = (ICON - 4) / max(image.size)
-    image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
-    whole = Image.new("RGBA", (ICON, ICON))
-    whole.paste(image, ((ICON - image.width) // 2, (ICON - image.height) // 2))
-    return np.array(whole)
 
 
 def fetch(folder: Path) -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,24 +63,25 @@ def write_album(folder: Path) -> Path:
     return folder / "music.npz"
 
 
-@pytest.fixture(scope="module")
-def dialogues(tmp_path_factory: pytest.TempPathFactory) -> Dialogues:
-    folder = tmp_path_factory.mktemp("codes")
+def made_of(folder: Path, **more: Any) -> Dialogues:
+    """From a little speech, and what more there is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(examples, "KEPT_BACK", 50)
         patch.setattr(examples, "SENTENCES", 50)
         write_speech(folder)
-        return Dialogues(folder, NANO, seed=1, music=write_album(folder), row=ROW)
+        return Dialogues(folder, NANO, seed=1, **more)
+
+
+@pytest.fixture(scope="module")
+def dialogues(tmp_path_factory: pytest.TempPathFactory) -> Dialogues:
+    folder = tmp_path_factory.mktemp("codes")
+    return made_of(folder, music=write_album(folder), row=ROW)
 
 
 @pytest.fixture(scope="module")
 def speech_alone(tmp_path_factory: pytest.TempPathFactory) -> Dialogues:
     folder = tmp_path_factory.mktemp("speech")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "KEPT_BACK", 50)
-        patch.setattr(examples, "SENTENCES", 50)
-        write_speech(folder)
-        return Dialogues(folder, NANO, seed=1, music=folder / "none.npz")
+    return made_of(folder, music=folder / "none.npz")
 
 
 def again(dialogues: Dialogues, seed: int, split: syllabus.Split = "train") -> Dialogues:

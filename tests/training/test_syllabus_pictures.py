@@ -11,6 +11,7 @@ from training import pictures, syllabus
 from training.syllabus.dialogue import plain_words
 from training.syllabus.grammar import fill
 from training.syllabus.intent import Answer, Picture, State
+from training.syllabus.music import MUSIC
 from training.syllabus.pictures import NO_PICTURE, NOTHING_DRAWN, PICTURES, named
 from training.syllabus.speech_alone import REPLIES, speech_alone
 from training.syllabus.world import COLOURS, PICTURED
@@ -98,7 +99,7 @@ def test_most_dialogues_are_speech_alone() -> None:
 
 
 def test_requests_are_spoken_english_and_split() -> None:
-    for intent in PICTURES:
+    for intent in (*PICTURES, *MUSIC):
         assert intent.phrasings.train and intent.phrasings.held_out, intent.name
         for phrasing in (*intent.phrasings.train, *intent.phrasings.held_out, *intent.follow):
             for row in intent.rows[:40]:
