@@ -39,7 +39,7 @@ MODEL_SET = (
 )
 """What a model folder must hold and its MANIFEST must list."""
 PARTS: Mapping[str, tuple[str, ...]] = {
-    "seed": ("seed.json", "seed_quantizer.safetensors", "eva_vit.safetensors"),
+    "seed": ("seed.json", "seed_quantizer.safetensors", "vision_tower.safetensors"),
     "unclip": ("unclip/model_index.json",),
     "encodec": ("encodec/config.json", "encodec/model.safetensors"),
 }

