@@ -6,7 +6,10 @@ engine    the language model beside transformers' generate and llama.cpp
 parts     ears, SoundStorm and speech decoder, alone and batched
 media     what a call's sound costs, beside plain aiortc
 pipeline  milestones of an answer; each part's share of ten seconds of speech
-network   what a bad network leaves of the sound, beside aiortc; takes minutes, so only where it is asked for
+network   what a bad network leaves of the sound, beside aiortc
+works     drawings and tunes in a call, and the speech beside them
+
+The last two take minutes: only where they are asked for.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from typing import Any
 
 import uvloop
 
-from tools import bench_engine, bench_media, bench_network, bench_parts, bench_pipeline
+from tools import bench_engine, bench_media, bench_network, bench_parts, bench_pipeline, bench_works
 from tools.latency import commit, processor
 
 
@@ -47,6 +50,7 @@ PARTS = {
     "media": Part(bench_media.run, bench_media.table, bench_media.add_arguments),
     "pipeline": Part(bench_pipeline.run, bench_pipeline.table, bench_pipeline.add_arguments),
     "network": Part(network, bench_network.table, network_arguments),
+    "works": Part(bench_works.run, bench_works.table, bench_works.add_arguments),
 }
 UNASKED = ("engine", "parts", "media", "pipeline")
 
@@ -55,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all but network)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all but the last two)")
     parser.add_argument("--config", type=Path, default=Path("configs/nano.toml"))
     parser.add_argument("--json", type=Path, metavar="OUT")
     for name, part in PARTS.items():

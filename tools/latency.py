@@ -353,6 +353,12 @@ class Peer:
         await until(lambda: record.settled(now()), REPLY_TIMEOUT_S, "no reply came to its end")
         return last_said, record
 
+    def write(self, text: str) -> None:
+        """Ask it in writing."""
+        item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        for event in ({"type": "conversation.item.create", "item": item}, {"type": "response.create"}):
+            self._channel.send(json.dumps(event))
+
     async def close(self) -> None:
         await self._connection.close()
         if self._listening is not None:

@@ -26,6 +26,7 @@ def plain(
     seen_k, seen_v = keys[slots].repeat_interleave(groups, 2), values[slots].repeat_interleave(groups, 2)
     scores = torch.einsum("bhd,bshd->bhs", q, seen_k) * q.shape[-1] ** -0.5
     hidden = torch.arange(slots.shape[1]) > past.unsqueeze(1)
+    seen_v = seen_v.masked_fill(hidden[:, :, None, None], 0)  # 0 * NaN is NaN
     return torch.einsum("bhs,bshd->bhd", scores.masked_fill(hidden[:, None], -torch.inf).softmax(-1), seen_v)
 
 
@@ -39,6 +40,8 @@ def run_step(model: Llama, lengths: list[int], size: int) -> tuple[Tensor, Tenso
         page_size=PAGE,
         dtype=torch.float32,
     )
+    cache.keys.fill_(torch.nan)  # as fresh memory may hold
+    cache.values.fill_(torch.nan)
     attention = CudaPagedAttention(cache.keys, cache.values, PAGE, decode=plain)
     graphs = DecodeGraphs(model.hidden, attention, model.rotary(torch.arange(CONTEXT)), PAGE)
     tokens, spans, expected = [], [], []
