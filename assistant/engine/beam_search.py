@@ -1,16 +1,21 @@
 """Beam search: the likeliest run of tokens up to a closing one, where the likeliest next token may lead astray.
 
-Pure: the engine keeps a sequence for each beam, and asks what comes of their scores.
+Beams that have fallen far behind are given up (relative threshold pruning, arXiv 1702.01806), so that where the model is
+sure of every token the search costs what taking the likeliest one costs. Pure: the engine keeps a sequence for each beam, and asks what comes of their scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from torch import Tensor
 
 from assistant.engine.grammar import GrammarState
+
+REACH = 4.0
+"""How far behind the best a beam's score may be: what is 55 times less likely hardly ever wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Grown:
 def grow(beams: Sequence[Beam], logits: Tensor, width: int, ended: Beam | None) -> Grown:
     """Every beam longer by a token. logits: [beams, allowed tokens] of the states that all beams are in.
 
-    The best `width` go on; `ended` is the best that had ended before.
+    The best `width` within REACH go on; `ended` is the best that had ended before.
     """
     state = beams[0].state
     assert state is not None
@@ -51,6 +56,7 @@ def grow(beams: Sequence[Beam], logits: Tensor, width: int, ended: Beam | None) 
         for score, place in zip(row, columns, strict=True)
     ]
     candidates.sort(key=lambda candidate: -candidate[0])
+    least = max(candidates[0][0], -inf if ended is None else ended.score) - REACH
     live: list[tuple[int, Beam]] = []
     for score, parent, token in candidates:
         beam = beams[parent]
@@ -59,6 +65,6 @@ def grow(beams: Sequence[Beam], logits: Tensor, width: int, ended: Beam | None) 
         if following is None or following.segment is not state.segment:
             if ended is None or score > ended.score:
                 ended = Beam((*beam.tokens, token), score, None)
-        elif len(live) < width:
+        elif len(live) < width and score >= least:
             live.append((parent, Beam((*beam.tokens, token), score, following)))
     return Grown(tuple(live), ended)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from assistant.engine.beam_search import Beam, grow
+from assistant.engine.beam_search import REACH, Beam, grow
 from assistant.engine.engine import Engine, EngineConfig
 from assistant.engine.grammar import GrammarState, Segment
 from assistant.engine.sampling import GREEDY, Sampling
@@ -132,3 +132,11 @@ def test_a_score_that_is_no_number_ends_the_reply_alone(model: Llama) -> None:
         llm.step()
     assert sequence.finished == "error" and isinstance(sequence.error, FloatingPointError)
     assert list(llm._sequences) == ["a"]
+
+
+def test_beams_far_behind_the_best_are_given_up() -> None:
+    beams = [Beam((), 0.0, heard(3))]
+    logits = torch.tensor([[9.0, 9.0 - REACH + 0.1, 9.0 - REACH - 0.1, 0.0, 0.0, 0.0]])
+    grown = grow(beams, logits, 4, None)
+    assert [beam.tokens for _, beam in grown.live] == [(2,), (3,)]
+    assert not grow(beams, logits, 4, Beam((END,), grown.live[0][1].score + REACH + 0.1, None)).live
