@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.browser.chromium import Chromium, find_chromium
-from tests.browser.test_page import ARTIFACTS, NANO, press, question_after, served
+from tests.browser.test_page import ARTIFACTS, ROOT, press, question_after, served
 from tests.browser.test_pictures_and_music import click, film_of
 
 QUESTIONS = tuple(
@@ -21,6 +21,7 @@ QUESTIONS = tuple(
     for name in ("what_is_this", "draw_me_a_red_apple", "play_some_happy_piano_music")
 )
 RATE = 16_000
+NANO = ROOT / "models" / "nano" / "MANIFEST"
 
 pytestmark = [
     pytest.mark.browser,
@@ -85,7 +86,7 @@ def test_it_sees_draws_and_plays_in_one_spoken_conversation(tmp_path: Path) -> N
         page.wait_for("tertulia.stats().transport === 'WebRTC'")
         click(page, "#camera")
         page.wait_for("document.querySelector('#sight video')?.videoWidth === 640")
-        page.wait_for("[...document.querySelectorAll('.turn.assistant')].some((turn) => /clock/.test(turn.textContent))")
+        page.wait_for("[...document.querySelectorAll('.turn.assistant')].some((turn) => /clock/.test(turn.innerText))")
         page.screenshot(ARTIFACTS / "nano_sees.png")
         page.wait_for("document.querySelector('.card.image img')?.naturalWidth >= 128")
         page.wait_for("!document.querySelector('.card.image[aria-busy]')")

@@ -1,4 +1,4 @@
-"""The page in a real browser that talks to a real server: with a scripted model, and with nano.
+"""The page in a real browser that talks to a real server: with a scripted model.
 
 A screenshot of each test's end is kept in artifacts/.
 """
@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"
 QUESTION = Path(__file__).with_name("hello_who_are_you.wav")  # 16 kHz
 """In one of the voices that nano never learned from."""
-NANO = ROOT / "models" / "nano" / "MANIFEST"
 
 NO_CALLS = "--webrtc-ip-handling-policy=disable_non_proxied_udp"
 """Lets no WebRTC connection come about, as a strict firewall would."""
@@ -217,21 +216,3 @@ def test_a_server_that_goes_away_is_explained(transport: str, tmp_path: Path) ->
         page.wait_for("tertulia.stats().state === 'idle'")
         press(page)
         wait_for_problem(page, "cannot be reached")
-
-
-@pytest.mark.weights
-@pytest.mark.skipif(not NANO.exists(), reason="models/nano is not here")
-def test_nano_understands_a_spoken_question_and_answers(tmp_path: Path) -> None:
-    understood = """(() => {
-        const words = (role) => [...document.querySelectorAll(`.turn.${role} .words`)].map((each) => each.textContent);
-        const answers = words("assistant");
-        return words("user").some((said, k) => said.includes("who are you") && (answers[k] ?? "").includes("Nano"));
-    })()"""
-    question = question_after(1, tmp_path / "question.wav", times=1, pause=6)
-    with served("server") as (url, _), Chromium(tmp_path / "profile", microphone=question) as page:
-        page.open(url)
-        press(page)
-        page.wait_for("tertulia.stats().transport === 'WebRTC'")
-        page.wait_for(understood, timeout_s=30)
-        page.wait_for("tertulia.stats().heardSeconds > 1")
-        page.screenshot(ARTIFACTS / "page_nano.png")
