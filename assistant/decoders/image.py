@@ -121,6 +121,9 @@ class ImageDecoder:
 
     @cached_property
     def _pipeline(self) -> Any:
+        from transformers.utils.logging import set_verbosity_error
+
+        set_verbosity_error()  # it tells of torchvision, which it misses for an image processor that is not used
         from diffusers import StableUnCLIPImg2ImgPipeline
         from diffusers.utils import logging
 

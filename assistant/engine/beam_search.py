@@ -1,7 +1,8 @@
 """Beam search: the likeliest run of tokens up to a closing one, where the likeliest next token may lead astray.
 
-Beams that have fallen far behind are given up (relative threshold pruning, arXiv 1702.01806), so that where the model is
-sure of every token the search costs what taking the likeliest one costs. Pure: the engine keeps a sequence for each beam, and asks what comes of their scores.
+Beams that have fallen far behind are given up (relative threshold pruning, arXiv 1702.01806): where the model is sure
+of every token, the search costs what taking the likeliest one costs. Pure: the engine keeps a sequence for each beam,
+and asks what comes of their scores.
 """
 
 from __future__ import annotations
