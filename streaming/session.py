@@ -8,7 +8,6 @@ PlayAudio actions, and the playout's reports say what was heard.
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -25,13 +24,10 @@ from streaming.actions import (
     FinishAudio,
     FlushAudio,
     ForgetAttachment,
-    KeepAttachment,
     PauseAudio,
     PlayAudio,
     ReadAhead,
-    ReportAttachment,
     ReportLook,
-    ReportMilestones,
     ReportReply,
     ReportUsage,
     ResumeAudio,
@@ -46,8 +42,10 @@ from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.input_buffer import InputBuffer
+from streaming.latency import Latency, SpeechEnd
 from streaming.loudspeaker import Loudspeaker
 from streaming.media import Decoded, Kept, Media, read_file
+from streaming.outbox import Outbox
 from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
@@ -57,19 +55,14 @@ from streaming.transcription import Transcriptions
 from streaming.types import (
     SPEECH_RATE,
     Abilities,
-    AttachmentFailed,
     AttachmentOutput,
-    AttachmentProgress,
     AttachmentStarted,
     Failed,
     Finished,
     FirstSpeechToken,
-    MusicDelta,
-    MusicDone,
     Output,
     Overheard,
     Perceived,
-    PictureDone,
     Request,
     SpeechDelta,
     TextDelta,
@@ -89,7 +82,7 @@ from streaming.vad import (
     SpeechSuspected,
     VadSettings,
 )
-from streaming.works import Preview, Work
+from streaming.works import Preview, Works
 
 SHORTEST_COMMIT_MS = 100
 KEPT_SILENCE_MS = 160
@@ -106,18 +99,6 @@ STALLED_MS = 2000
 """A microphone that sends nothing for so long in the middle of speech has ended it."""
 
 SILENT_MICROPHONE_MS = 10_000
-
-UNHEARD_RESPONSES = 8
-"""Of so many a client may still report when their first sound was heard."""
-
-
-@dataclass(frozen=True, slots=True)
-class _SpeechEnd:
-    """When the user fell silent, in the stream and on the clock."""
-
-    sample: int
-    waited_ms: float  # until it was sure
-    sure_at_ms: float
 
 
 @dataclass(slots=True, eq=False)
@@ -139,8 +120,6 @@ class _Running:
     shown: tuple[Item, ...] = ()  # of which its turns are
     last_work_id: str | None = None  # the item of its newest attachment
     transcript: str = ""
-    speech_end: _SpeechEnd | None = None
-    milestones_ms: dict[str, float] = field(default_factory=dict)
     worker_milestones_ms: dict[str, float] = field(default_factory=dict)
 
 
@@ -191,10 +170,11 @@ class Session:
         self._limits = limits
         self._paced = paced
         self._abilities = abilities or Abilities()
-        self._preview = preview
         self._expires_at = expires_at
         self._new_id = new_id
-        self._actions: list[Action] = []
+        self._resumption = Resumption(resume_s, new_id)
+        self._outbox = Outbox(self._resumption, new_id)
+        self._do, self._send = self._outbox.do, self._outbox.send
         self._conversation_id = new_id("conv")
         self._conversation = Conversation()
 
@@ -207,7 +187,7 @@ class Session:
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
         self._speech_start = 0
-        self._speech_end: _SpeechEnd | None = None
+        self._speech_end: SpeechEnd | None = None
         self._silent_from: int | None = None  # where the last turn's speech ended
         self._overheard_to = 0  # what has been said until there is read ahead
         self._manner = Manner()
@@ -220,16 +200,14 @@ class Session:
         self._last_sound_id = ""  # of the response that spoke last
         self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
         self._has_spoken = False
-        self._leaving: dict[str, _Running] = {}  # by response: made, but none of their sound has left yet
-        self._unheard: deque[str] = deque(maxlen=UNHEARD_RESPONSES)  # whose first sound the client may report
+        self._latency = Latency(self._outbox)
 
         video = settings.default_video
         self._camera = Camera(video.change_share, video.look_again_s * 1000)
         self._frame_ms: float | None = None  # when a frame was last taken
         self._glimpse: _Glimpse | None = None
         self._seen_item_id: str | None = None  # of the camera's last picture
-        self._works: dict[str, Work] = {}  # by the responder's id: being made
-        self._keeping: dict[str, Work] = {}  # by its own id: made, not yet in files
+        self._works = Works(self._outbox, self._conversation, limits, new_id, preview)
         self._undecoded: tuple[events.ClientEvent, str | None] | None = None  # an event whose files are being decoded
 
         self._now_ms = 0.0  # the newest time we were told
@@ -238,7 +216,6 @@ class Session:
         self._audio_ms = 0.0  # when sound last came in
         self._microphone_missed = False
 
-        self._resumption = Resumption(resume_s, new_id)
         self._reached_ms = 0.0  # when the user could last be reached, before the connection was lost
         self._playing: _Playing | None = None
 
@@ -285,7 +262,7 @@ class Session:
         for running in list(self._running.values()):
             if running.reply is not None and not running.reply.ended:
                 self._break_off(running.reply)
-        self._leaving.clear()
+        self._latency.forget()
         if self._playing is not None and self._playing.item not in self._audible.values():
             self._cut(self._playing.item, self._reached_ms - self._playing.since_ms)
 
@@ -414,7 +391,7 @@ class Session:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
             case TranscriptDone(text=text, user_tokens=tokens):
-                self._passed(running, milestones.TRANSCRIPTION, came_ms)
+                self._latency.passed(output.response_id, milestones.TRANSCRIPTION, came_ms)
                 self._transcribed(running, text, done=True)
                 self._settle(running, tokens)
             case Perceived(turn=turn, tokens=tokens):
@@ -422,7 +399,7 @@ class Session:
             case TextDelta(text=text):
                 self._reply_text(running, text, came_ms)
             case FirstSpeechToken():
-                self._passed(running, milestones.FIRST_SPEECH_TOKEN, came_ms)
+                self._latency.passed(output.response_id, milestones.FIRST_SPEECH_TOKEN, came_ms)
             case SpeechDelta(pcm=pcm):
                 self._reply_speech(running, pcm, came_ms, now_ms)
             case Finished():
@@ -445,7 +422,7 @@ class Session:
                 self._send(events.playout_stopped(response_id))
             case Played(response_id):
                 self._send(events.playout_cleared(response_id))
-                self._tell_latency(self._leaving.pop(response_id, None))
+                self._latency.stopped(response_id)
                 item = self._audible.pop(response_id, None)
                 if item is None:
                     return
@@ -456,10 +433,7 @@ class Session:
 
     def receive_departure(self, response_id: str, now_ms: float) -> None:
         """Sound of this response has been handed to the network. May be told again and again."""
-        running = self._running.get(response_id) or self._leaving.get(response_id)
-        if running is not None:
-            self._passed(running, milestones.FIRST_PACKET, now_ms)
-            self._tell_latency(self._leaving.pop(response_id, None))
+        self._latency.left(response_id, now_ms)
 
     def tick(self, now_ms: float) -> None:
         """Call a few times a second: notices what does not happen."""
@@ -484,8 +458,7 @@ class Session:
 
     def actions_to_run(self) -> list[Action]:
         """What has to be done now, in this order."""
-        actions, self._actions = self._actions, []
-        return actions
+        return self._outbox.take()
 
     def to_json(self) -> Json:
         """The session as clients see it."""
@@ -543,7 +516,7 @@ class Session:
             case events.CancelResponse(response_id):
                 self._cancel(response_id)
             case events.ReportFirstSound(response_id, first_sound_ms):
-                self._first_sound(response_id, first_sound_ms)
+                self._latency.first_sound(response_id, first_sound_ms)
         if media.missing:
             self._undecoded = (event, event_id)
             self._do(DecodeFiles(tuple(media.missing)))
@@ -584,11 +557,9 @@ class Session:
         return previous
 
     def _delete(self, item_id: str) -> None:
-        work = next((work for work in self._unfinished() if work.item.id == item_id), None)
-        if work is not None:
-            self._cancel_work(work)
+        unfinished = self._works.cancel(item_id)
         item = self._conversation.delete(item_id)
-        if work is None and item.attachment_id is not None:
+        if not unfinished and item.attachment_id is not None:
             self._do(ForgetAttachment(item.attachment_id))
         if item_id == self._seen_item_id:
             self._camera.shown(None, 0)
@@ -648,7 +619,7 @@ class Session:
         self._silent_from = sample
         self._manner = self._manner.next_turn()
         end = min(sample + ms_to_samples(KEPT_SILENCE_MS), sure_at)
-        self._speech_end = _SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
+        self._speech_end = SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
         self._send(events.speech_stopped(self._speech_item_id, samples_to_ms(end)))
         try:
             self._turn_event(turns.Event.SPEECH_ENDED, end)
@@ -945,8 +916,9 @@ class Session:
         if eager is None:
             self._do(StartResponse(request))
         if settings.in_conversation:
-            if asked is not None and asked.id == self._speech_item_id:
-                running.speech_end, self._speech_end = self._speech_end, None
+            if self._speech_end is not None and asked is not None and asked.id == self._speech_item_id:
+                self._latency.begin(response_id, reply.item.id, self._speech_end)
+                self._speech_end = None
             self._active = reply
             self._turn_event(turns.Event.REPLY_BEGAN)
         for output, came_ms in eager.outputs if eager is not None else ():
@@ -995,14 +967,14 @@ class Session:
     def _reply_text(self, running: _Running, text: str, came_ms: float) -> None:
         if running.reply is None or running.reply.ended:
             return
-        self._passed(running, milestones.FIRST_TOKEN, came_ms)
+        self._latency.passed(running.reply.id, milestones.FIRST_TOKEN, came_ms)
         self._send(*running.reply.text(text))
 
     def _reply_speech(self, running: _Running, pcm: np.ndarray, came_ms: float, now_ms: float) -> None:
         reply = running.reply
         if reply is None or reply.ended:
             return
-        self._passed(running, milestones.FIRST_AUDIO, came_ms)
+        self._latency.passed(reply.id, milestones.FIRST_AUDIO, came_ms)
         self._has_spoken = True
         self._send(*reply.speech(pcm))
         self._loudspeaker.play(pcm, now_ms)
@@ -1056,97 +1028,32 @@ class Session:
             self._do(FinishAudio(reply.id))
         self._send(events.rate_limits_updated(self._limits.events_per_second))
         self._do(ReportReply(status, running.worker_milestones_ms))
-        if milestones.FIRST_AUDIO in running.milestones_ms and milestones.FIRST_PACKET not in running.milestones_ms:
-            self._leaving[reply.id] = running
-        else:
-            self._tell_latency(running)
+        self._latency.end(reply.id)
         if reply is self._active:
             self._active = None
             self._turn_event(turns.Event.REPLY_ENDED)
-
-    def _tell_latency(self, running: _Running | None) -> None:
-        """All that there will be of an answer's milestones is known."""
-        if running is None or running.reply is None or running.speech_end is None or not running.milestones_ms:
-            return
-        reply, passed = running.reply, dict(running.milestones_ms)
-        self._do(ReportMilestones(passed))
-        if milestones.FIRST_PACKET in passed:
-            self._unheard.append(reply.id)
-            end_ms, total_ms = samples_to_ms(running.speech_end.sample), passed[milestones.FIRST_PACKET]
-            self._send(events.latency_updated(reply.id, reply.item.id, end_ms, passed, total_ms))
-
-    def _first_sound(self, response_id: str, first_sound_ms: float) -> None:
-        if response_id not in self._unheard:
-            words = "There is no such response whose first sound was not reported yet."
-            raise ProtocolError("response_not_found", words, "response_id")
-        self._unheard.remove(response_id)
-        self._do(ReportMilestones({milestones.FIRST_SOUND: first_sound_ms}))
-
-    def _passed(self, running: _Running, milestone: str, now_ms: float) -> None:
-        """Note when the first of something came, counted from the end of the user's speech."""
-        end = running.speech_end
-        if end is not None and milestone not in running.milestones_ms:
-            running.milestones_ms.setdefault(milestones.END_OF_SPEECH, end.waited_ms)
-            running.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
 
     # Attachments
 
     def _receive_attachment(self, output: AttachmentOutput, now_ms: float) -> None:
         if isinstance(output, AttachmentStarted):
             self._start_work(output)
-            return
-        work = self._works.get(output.attachment_id)
-        if work is None:  # cancelled
-            return
-        self._busy_ms = now_ms
-        match output:
-            case AttachmentProgress():
-                self._send(*work.progress(output, now_ms))
-            case MusicDelta():
-                self._send(*work.music(output))
-            case PictureDone() | MusicDone():
-                del self._works[output.attachment_id]
-                work.item.tokens = output.tokens
-                self._keeping[work.id] = work
-                self._do(KeepAttachment(work.id, output))
-            case AttachmentFailed(code=code, message=message):
-                del self._works[output.attachment_id]
-                self._send(*work.failed(code, message))
-                self._do(ReportAttachment(work.kind, "failed"))
+        elif self._works.receive(output, now_ms):
+            self._busy_ms = now_ms
 
     def _start_work(self, output: AttachmentStarted) -> None:
         running = self._running.get(output.response_id)
         reply = running.reply if running is not None else None
-        full = len(self._conversation) >= self._limits.items or len(self._works) >= self._limits.works
-        if running is None or reply is None or reply.status == "cancelled" or not reply.in_conversation or full:
-            self._do(CancelAttachment(output.attachment_id))
-            return
-        work = Work(self._new_id("att"), self._new_id("item"), output, self._preview)
-        self._works[output.attachment_id] = work
-        self._send(*work.added(self._conversation, running.last_work_id or reply.last_id))
-        running.last_work_id = work.item.id
+        if running is None or reply is None or reply.status == "cancelled" or not reply.in_conversation:
+            self._works.refuse(output)
+        else:
+            item = self._works.start(output, running.last_work_id or reply.last_id)
+            if item is not None:
+                running.last_work_id = item.id
 
     def receive_kept(self, attachment_id: str, kept: Kept | ProtocolError) -> None:
         """What came of KeepAttachment."""
-        work = self._keeping.pop(attachment_id, None)
-        if work is None:  # cancelled
-            self._do(ForgetAttachment(attachment_id))
-        elif isinstance(kept, ProtocolError):
-            self._send(*work.failed(kept.code, kept.message))
-            self._do(ReportAttachment(work.kind, "failed"))
-        else:
-            self._send(*work.completed(kept))
-            self._do(ReportAttachment(work.kind, "made"))
-
-    def _unfinished(self) -> list[Work]:
-        return [*self._works.values(), *self._keeping.values()]
-
-    def _cancel_work(self, work: Work) -> None:
-        if self._works.pop(work.responders_id, None) is not None:
-            self._do(CancelAttachment(work.responders_id))
-        self._keeping.pop(work.id, None)
-        self._send(*work.cancelled())
-        self._do(ReportAttachment(work.kind, "cancelled"))
+        self._works.receive_kept(attachment_id, kept)
 
     # History
 
@@ -1244,14 +1151,3 @@ class Session:
             self.closed = True
             self._send(events.error(ProtocolError(code, words), None))
             self._do(CloseSession(1000, words))
-
-    def _do(self, action: Action) -> None:
-        self._actions.append(action)
-
-    def _send(self, *messages: Json) -> None:
-        for message in messages:
-            event = {"type": message["type"], "event_id": self._new_id("event"), **message}
-            if self._resumption.lost:
-                self._resumption.miss(event)
-            else:
-                self._do(SendEvent(event))
