@@ -144,6 +144,24 @@ class Conversation:
     def unseen_files(self) -> int:
         return sum(item.unseen_files for item in self)
 
+    def check_room(self, limits: Limits) -> None:
+        """Raises ProtocolError if there is none for another item."""
+        if len(self) >= limits.items:
+            raise ProtocolError("conversation_full", f"The conversation has {limits.items:,} items; delete some first.")
+
+    def check_unheard(self, samples: int, limits: Limits) -> None:
+        """Raises ProtocolError if the model had too much to listen to with so much more."""
+        limit_s = limits.unheard_audio_s
+        if self.unheard_samples + samples > ms_to_samples(limit_s * 1000):
+            words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
+            raise ProtocolError("too_much_unheard_audio", words)
+
+    def check_unseen(self, files: int, limits: Limits) -> None:
+        """Raises ProtocolError if the model had too much to look at with so many more."""
+        if self.unseen_files + files > limits.unseen_files:
+            words = f"{limits.unseen_files} pictures or pieces of music wait to be looked at; ask about them"
+            raise ProtocolError("too_many_files", f"{words} first, or delete some.")
+
     def let_go_of_files(self, most: int) -> None:
         """Keep so many that the model has not turned into tokens; let go of the oldest others, which nobody asked
         about."""
@@ -230,6 +248,12 @@ def turn_of(item: Item) -> Turn | None:
         media_id=item.id if has_file else "",
         dark_camera=item.dark_camera,
     )
+
+
+def shown_of(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
+    """Those of the items that the model is shown, and how it is shown them."""
+    said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
+    return tuple(item for item, _ in said), tuple(turn for _, turn in said)
 
 
 def instructions_of(items: Iterable[Item], instructions: str) -> str:

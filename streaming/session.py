@@ -7,6 +7,7 @@ PlayAudio actions, and the playout's reports say what was heard.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,37 +17,31 @@ import numpy as np
 from streaming import events, milestones, turns
 from streaming.actions import (
     Action,
-    CancelAttachment,
     CancelResponse,
     CloseSession,
     DecodeFiles,
     DecodeFrame,
-    FinishAudio,
-    FlushAudio,
     ForgetAttachment,
-    PauseAudio,
-    PlayAudio,
     ReadAhead,
-    ReportLook,
     ReportReply,
     ReportUsage,
-    ResumeAudio,
     SendEvent,
     StartResponse,
 )
-from streaming.camera import Camera, Frame, Sight
-from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
-from streaming.eager import EagerReply
+from streaming.camera import Camera, Frame
+from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, shown_of
+from streaming.eager import EagerReplies
 from streaming.echo import EchoGuard
 from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
+from streaming.glimpses import Glimpses
 from streaming.input_buffer import InputBuffer
 from streaming.latency import Latency, SpeechEnd
-from streaming.loudspeaker import Loudspeaker
 from streaming.media import Decoded, Kept, Media, read_file
 from streaming.outbox import Outbox
 from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
+from streaming.playback import Playback
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
 from streaming.resumption import Resumption, expect_whole_sound, newest
@@ -102,15 +97,6 @@ SILENT_MICROPHONE_MS = 10_000
 
 
 @dataclass(slots=True, eq=False)
-class _Glimpse:
-    """What the camera showed while the user began to speak: the model sees it before it becomes an item."""
-
-    frame: Frame
-    item: Item
-    sent: bool = False
-
-
-@dataclass(slots=True, eq=False)
 class _Running:
     """A request that the worker has and has not ended. Without a reply it only transcribes, or prepares."""
 
@@ -121,14 +107,6 @@ class _Running:
     last_work_id: str | None = None  # the item of its newest attachment
     transcript: str = ""
     worker_milestones_ms: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Playing:
-    """The answer that the playout began with last, and when."""
-
-    item: Item
-    since_ms: float
 
 
 def random_id(prefix: str) -> str:
@@ -168,7 +146,6 @@ class Session:
         self._min_speech_ms = min_speech_ms
         self._interruption = interruption or Interruption()
         self._limits = limits
-        self._paced = paced
         self._abilities = abilities or Abilities()
         self._expires_at = expires_at
         self._new_id = new_id
@@ -179,10 +156,11 @@ class Session:
         self._conversation = Conversation()
 
         self._decoder = Decoder(settings.input_format)
-        self._loudspeaker = Loudspeaker()
+        self._playback = Playback(self._outbox, paced)
+        loudspeaker = self._playback.loudspeaker
         if self._interruption.guards_echo:
-            probability = EchoGuard(probability, self._loudspeaker, self._listened_ms)
-            scout = None if scout is None else EchoGuard(scout, self._loudspeaker, self._listened_ms)
+            probability = EchoGuard(probability, loudspeaker, self._listened_ms)
+            scout = None if scout is None else EchoGuard(scout, loudspeaker, self._listened_ms)
         self._input = InputBuffer(probability, scout)
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
@@ -191,22 +169,16 @@ class Session:
         self._silent_from: int | None = None  # where the last turn's speech ended
         self._overheard_to = 0  # what has been said until there is read ahead
         self._manner = Manner()
-        self._eager: EagerReply | None = None
+        self._eager = EagerReplies(self._outbox)
 
         self._running: dict[str, _Running] = {}
         self._active: Reply | None = None  # of the default conversation
         self._transcriptions = Transcriptions()
-        self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
-        self._last_sound_id = ""  # of the response that spoke last
-        self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
-        self._has_spoken = False
         self._latency = Latency(self._outbox)
 
         video = settings.default_video
         self._camera = Camera(video.change_share, video.look_again_s * 1000)
-        self._frame_ms: float | None = None  # when a frame was last taken
-        self._glimpse: _Glimpse | None = None
-        self._seen_item_id: str | None = None  # of the camera's last picture
+        self._glimpses = Glimpses(self._camera, self._outbox, self._conversation, limits, new_id)
         self._works = Works(self._outbox, self._conversation, limits, new_id, preview)
         self._undecoded: tuple[events.ClientEvent, str | None] | None = None  # an event whose files are being decoded
 
@@ -215,9 +187,6 @@ class Session:
         self._busy_ms = 0.0  # when somebody last did something
         self._audio_ms = 0.0  # when sound last came in
         self._microphone_missed = False
-
-        self._reached_ms = 0.0  # when the user could last be reached, before the connection was lost
-        self._playing: _Playing | None = None
 
     # In and out
 
@@ -248,7 +217,8 @@ class Session:
         `unsent`: events of before. `silent_ms`: for how long nothing has been heard of the peer, who cannot be thought
         to have heard us better.
         """
-        self._now_ms, self._reached_ms = now_ms, now_ms - silent_ms
+        self._now_ms = now_ms
+        self._playback.lose(now_ms - silent_ms)
         self._resumption.lose(now_ms)
         for event in unsent:
             self._resumption.miss(event)
@@ -257,20 +227,18 @@ class Session:
             self._drop_speech()
         if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
             self._end_stalled_speech(now_ms)
-        if self._audible:
-            self._flush()
+        self._playback.clear(now_ms)
         for running in list(self._running.values()):
             if running.reply is not None and not running.reply.ended:
                 self._break_off(running.reply)
         self._latency.forget()
-        if self._playing is not None and self._playing.item not in self._audible.values():
-            self._cut(self._playing.item, self._reached_ms - self._playing.since_ms)
+        if self._playback.last_stopped is not None:
+            self._cut(self._playback.last_stopped, math.inf)
 
     def resume(self, now_ms: float, paced: bool) -> None:
         """There is another connection, and the client can hear. `paced`: by a playout."""
         missed = self._resumption.regain()
-        self._paced = paced
-        self._playing = None
+        self._playback.regain(paced)
         self._decoder = Decoder(self.settings.input_format)
         if self.settings.turn_detection is not None:
             self._input.listen_afresh()
@@ -310,10 +278,7 @@ class Session:
         video = self.settings.video
         if video is None or "image" not in self._abilities.takes:
             return False
-        if self._frame_ms is not None and now_ms - self._frame_ms < 900 / video.max_fps:  # 10 % for their jitter
-            return False
-        self._frame_ms = now_ms
-        return True
+        return self._camera.is_due(now_ms, video.max_fps)
 
     def receive_frame(self, frame: Frame | ProtocolError, now_ms: float, event_id: str | None = None) -> None:
         """What the camera shows, or why that cannot be told."""
@@ -341,7 +306,7 @@ class Session:
             return False
         vad = VadSettings(
             detection.threshold,
-            silence_ms(detection, self._manner, self._eager.transcript if self._eager is not None else None),
+            silence_ms(detection, self._manner, self._eager.transcript),
             KEPT_SILENCE_MS,
             self._min_speech_ms,
             int(self._limits.utterance_s * 1000),
@@ -358,7 +323,7 @@ class Session:
                 self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
             case SpeechResumed(sample, paused_at):
                 self._manner = self._manner.spoke_on(samples_to_ms(sample - paused_at))
-                self._withdraw()
+                self._eager.withdraw()
             case SpeechEnded(sample, sure_at):
                 self._speech_ended(sample, sure_at, now_ms)
         if self._input.waiting:
@@ -372,9 +337,7 @@ class Session:
 
     def receive_output(self, output: Output, now_ms: float) -> None:
         """What the worker made. Outputs of responses that are over are stale and change nothing but history."""
-        if self._eager is not None and output.response_id == self._eager.response_id:
-            self._eager.hold(output, now_ms)
-        else:
+        if not self._eager.hold(output, now_ms):
             self._receive_output(output, now_ms, now_ms)
 
     def _receive_output(self, output: Output, came_ms: float, now_ms: float) -> None:
@@ -413,23 +376,17 @@ class Session:
         self._busy_ms = now_ms
         match report:
             case Started(response_id):
-                if response_id in self._audible:
-                    self._playing = _Playing(self._audible[response_id], now_ms)
-                self._send(events.playout_started(response_id))
+                self._playback.started(response_id, now_ms)
                 self.receive_departure(response_id, now_ms)
             case Stopped(response_id):
-                self._audible.pop(response_id, None)
-                self._send(events.playout_stopped(response_id))
+                self._playback.stopped(response_id)
             case Played(response_id):
-                self._send(events.playout_cleared(response_id))
+                item = self._playback.flushed(response_id)
                 self._latency.stopped(response_id)
-                item = self._audible.pop(response_id, None)
-                if item is None:
-                    return
-                if self._resumption.lost:
+                if item is not None and self._resumption.lost:
                     self._cut(item, samples_to_ms(report.samples))
-                else:
-                    self._truncate_to_what_was_heard(item, samples_to_ms(report.samples))
+                elif item is not None:
+                    self._playback.truncate(item, samples_to_ms(report.samples))
 
     def receive_departure(self, response_id: str, now_ms: float) -> None:
         """Sound of this response has been handed to the network. May be told again and again."""
@@ -507,7 +464,7 @@ class Session:
             case events.TruncateItem(item_id, content_index, audio_end_ms):
                 self._conversation.get(item_id).truncate(content_index, audio_end_ms)
                 if not self._paced:
-                    self._loudspeaker.stop(now_ms)  # as the client has
+                    self._playback.loudspeaker.stop(now_ms)  # as the client has
                 self._send(events.item_truncated(item_id, content_index, audio_end_ms))
             case events.DeleteItem(item_id):
                 self._delete(item_id)
@@ -523,7 +480,7 @@ class Session:
 
     def _update(self, fields: Fields) -> None:
         old, new = self.settings, self.settings.updated(fields, self._limits.text_characters)
-        if self._has_spoken and new.voice != old.voice:
+        if self._playback.has_spoken and new.voice != old.voice:
             words = f"The voice cannot change any more: '{old.voice}' has already been heard."
             raise ProtocolError("cannot_update_voice", words, "session.audio.output.voice")
         self.settings = new
@@ -537,32 +494,23 @@ class Session:
         self._send(events.session_updated(self.to_json()))
 
     def _create_item(self, fields: Fields, previous_item_id: str | None, media: Media) -> None:
-        self._check_room()
+        self._conversation.check_room(self._limits)
         item = read_item(fields, self._new_id("item"), self.settings.input_format, self._limits, media)
-        self._check_unheard(sum(part.samples for part in item.parts))
+        self._conversation.check_unheard(sum(part.samples for part in item.parts), self._limits)
         if media.missing:
             return
-        if self._conversation.unseen_files + item.unseen_files > self._limits.unseen_files:
-            words = f"{self._limits.unseen_files} pictures or pieces of music wait to be looked at; ask about them"
-            raise ProtocolError("too_many_files", f"{words} first, or delete some.")
+        self._conversation.check_unseen(item.unseen_files, self._limits)
         if item.role == "user" and previous_item_id is None and not item.unseen_files:
-            self._look(item)
-        self._add(item, previous_item_id)
-
-    def _add(self, item: Item, after: str | None = None) -> str | None:
-        """An item that is complete. Returns the id before it."""
-        previous = self._conversation.add(item, after)
-        self._send(events.item_added(item.to_json(), previous))
-        self._send(events.item_done(item.to_json(), previous))
-        return previous
+            self._glimpses.show(item, self._busy_ms)
+        previous = self._conversation.add(item, previous_item_id)
+        self._send(*events.item_complete(item.to_json(), previous))
 
     def _delete(self, item_id: str) -> None:
         unfinished = self._works.cancel(item_id)
         item = self._conversation.delete(item_id)
         if not unfinished and item.attachment_id is not None:
             self._do(ForgetAttachment(item.attachment_id))
-        if item_id == self._seen_item_id:
-            self._camera.shown(None, 0)
+        self._glimpses.forget(item_id)
         self._send(events.item_deleted(item_id))
 
     def _cancel(self, response_id: str | None) -> None:
@@ -578,8 +526,7 @@ class Session:
     def _clear_output(self) -> None:
         if not self._paced:
             raise ProtocolError("unsupported", "There is an output audio buffer only over WebRTC.", "type")
-        if self._audible:
-            self._flush()
+        self._playback.clear(self._now_ms)
 
     # The microphone
 
@@ -625,7 +572,7 @@ class Session:
             self._turn_event(turns.Event.SPEECH_ENDED, end)
         except ProtocolError as failure:
             self._send(events.error(failure, None))
-        self._withdraw()
+        self._eager.withdraw()
         self._transcribe_what_waits()
 
     def _end_stalled_speech(self, now_ms: float) -> None:
@@ -636,10 +583,10 @@ class Session:
 
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
-        self._withdraw()
+        self._eager.withdraw()
         if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING, *turns.DOUBTS):
             self._turn_event(turns.Event.SPEECH_DROPPED)
-            self._glimpse = None
+            self._glimpses.drop()
         self._input.listen_afresh()
 
     def _commit_by_hand(self) -> None:
@@ -654,17 +601,16 @@ class Session:
 
     def _commit(self, item_id: str, start: int, end: int) -> None:
         item = self._spoken_item(item_id, self._input.take(start, end))
-        self._look(item)
+        self._glimpses.show(item, self._busy_ms)
         previous = self._conversation.add(item)
         self._send(events.audio_committed(item_id, previous))
-        self._send(events.item_added(item.to_json(), previous))
-        self._send(events.item_done(item.to_json(), previous))
+        self._send(*events.item_complete(item.to_json(), previous))
         if self.settings.transcription is not None:
             self._transcriptions.expect(item)
 
     def _spoken_item(self, item_id: str, pcm: np.ndarray) -> Item:
-        self._check_room()
-        self._check_unheard(len(pcm))
+        self._conversation.check_room(self._limits)
+        self._conversation.check_unheard(len(pcm), self._limits)
         return Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
 
     def _clear(self) -> None:
@@ -672,17 +618,6 @@ class Session:
         self._drop_speech()
         self._input.drop_before(self._input.end)
         self._send(events.audio_cleared())
-
-    def _check_room(self) -> None:
-        if len(self._conversation) >= self._limits.items:
-            words = f"The conversation has {self._limits.items:,} items; delete some first."
-            raise ProtocolError("conversation_full", words)
-
-    def _check_unheard(self, samples: int) -> None:
-        limit_s = self._limits.unheard_audio_s
-        if self._conversation.unheard_samples + samples > ms_to_samples(limit_s * 1000):
-            words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
-            raise ProtocolError("too_much_unheard_audio", words)
 
     # Before the turn is over
 
@@ -706,8 +641,7 @@ class Session:
         turns_before: tuple[Turn, ...] = ()
         instructions = ""
         if said == 0:
-            glimpsed = [self._glimpse.item] if self._glimpse is not None else []
-            turns_before = self._shown([*self._conversation, *glimpsed])[1]
+            turns_before = shown_of([*self._conversation, *self._glimpses.items])[1]
             instructions = instructions_of(self._conversation, self.settings.instructions)
         pcm = self._input.copy(self._overheard_to, heard_to)
         self._overheard_to = heard_to
@@ -723,29 +657,10 @@ class Session:
             asked = self._spoken_item(self._speech_item_id, pcm)
         except ProtocolError:  # it will be told of when the turn is over
             return
-        sight, self._glimpse = self._see(now_ms)
-        asked.dark_camera = sight == "dark" and self._glimpse is None
-        items = [*self._conversation, *([self._glimpse.item] if self._glimpse is not None else []), asked]
-        request = self._request(self._new_id("resp"), items, self._shown(items)[1], ResponseSettings.of(self.settings))
-        self._eager = EagerReply(request)
-        self._do(StartResponse(request))
-
-    def _take_over(self, request: Request) -> EagerReply | None:
-        """The eager answer to just this request. One to anything else is withdrawn."""
-        if self._eager is None or not self._eager.answers(request):
-            self._withdraw()
-            return None
-        eager, self._eager = self._eager, None
-        return eager
-
-    def _withdraw(self) -> None:
-        """The eager answer is to none of the user's questions: it has not been."""
-        eager, self._eager = self._eager, None
-        if eager is None:
-            return
-        self._do(CancelResponse(eager.response_id))
-        for attachment_id in sorted(eager.attachments):
-            self._do(CancelAttachment(attachment_id))
+        self._glimpses.look(asked, now_ms)
+        items = [*self._conversation, *self._glimpses.items, asked]
+        request = self._request(self._new_id("resp"), items, shown_of(items)[1], ResponseSettings.of(self.settings))
+        self._eager.start(request)
 
     # The camera
 
@@ -758,52 +673,20 @@ class Session:
 
     def _clear_camera(self) -> None:
         self._camera.clear()
-        self._glimpse = None
+        self._glimpses.drop()
 
     def _look_ahead(self, now_ms: float) -> None:
         """The user has begun to speak: let the model see what is new before he ends."""
-        sight, frame = self._camera.look(now_ms)
-        if sight == "new" and frame is not None:
-            if self._glimpse is None or self._camera.differ(frame, self._glimpse.frame):
-                self._glimpse = _Glimpse(frame, self._picture_item(frame))
-        glimpse = self._glimpse
+        self._glimpses.look_ahead(now_ms)
+        glimpse = self._glimpses.glimpse
         if glimpse is None or glimpse.sent or self._worker_is_busy or len(self._conversation) >= self._limits.items:
             return
         glimpse.sent = True
-        items, shown = self._shown([*self._conversation, glimpse.item])
+        items, shown = shown_of([*self._conversation, glimpse.item])
         job_id = self._new_id("look")
         self._running[job_id] = _Running(None, None, self.id, items)
         instructions = instructions_of(self._conversation, self.settings.instructions)
         self._do(StartResponse(Request(self.id, job_id, shown, instructions, prepare_only=True)))
-
-    def _look(self, asked: Item) -> None:
-        """The user's turn is about to become this item: before it comes what the camera shows, if that is new."""
-        now_ms = self._busy_ms
-        sight, glimpse = self._see(now_ms)
-        self._glimpse = None
-        if sight == "off":
-            return
-        self._do(ReportLook(sight if glimpse is None else "new"))
-        if glimpse is None:
-            asked.dark_camera = sight == "dark"
-            return
-        self._camera.shown(glimpse.frame, now_ms)
-        self._seen_item_id = glimpse.item.id
-        self._conversation.let_go_of_files(self._limits.unseen_files - 1)
-        self._add(glimpse.item)
-
-    def _see(self, now_ms: float) -> tuple[Sight, _Glimpse | None]:
-        """What the camera shows, and the picture of it that belongs before the user's turn, if that is new."""
-        glimpse = self._glimpse
-        sight, frame = self._camera.look(now_ms)
-        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
-            return "off", None
-        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
-            glimpse = _Glimpse(frame, self._picture_item(frame))
-        return sight, glimpse
-
-    def _picture_item(self, frame: Frame) -> Item:
-        return Item(self._new_id("item"), role="user", parts=[Part.of_picture(frame.picture)])
 
     # Turns
 
@@ -819,9 +702,10 @@ class Session:
         for action in actions:
             match action:
                 case turns.Action.PAUSE:
-                    self._pause()
+                    if self._pauses:
+                        self._playback.pause(self._now_ms)
                 case turns.Action.RESUME:
-                    self._resume()
+                    self._playback.resume(self._now_ms)
                 case turns.Action.ANNOUNCE_SPEECH:
                     self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._speech_start)))
                 case turns.Action.INTERRUPT:
@@ -832,6 +716,10 @@ class Session:
                     self._respond_to_turn()
 
     @property
+    def _paced(self) -> bool:
+        return self._playback.paced
+
+    @property
     def _pauses(self) -> bool:
         """Whether the sound can be held."""
         return self._paced or self.settings.pauses_playback
@@ -840,36 +728,11 @@ class Session:
         """Whether it takes more than a cough to be heard: a reply sounds that speech would interrupt."""
         detection = self.settings.turn_detection
         interrupts = detection is not None and detection.interrupt_response and self._turn in turns.DOUBTFUL
-        return interrupts and (bool(self._audible) if self._paced else self._loudspeaker.sounds(now_ms))
-
-    def _pause(self) -> None:
-        if not self._pauses:
-            return
-        self._paused_id = next(iter(self._audible), self._last_sound_id)
-        self._loudspeaker.pause(self._now_ms)
-        if self._paced:
-            self._do(PauseAudio())
-        self._send(events.playout_paused(self._paused_id))
-
-    def _resume(self) -> None:
-        if self._paused_id is None:
-            return
-        if self._paced:
-            self._do(ResumeAudio())
-        self._loudspeaker.resume(self._now_ms)
-        self._send(events.playout_resumed(self._paused_id))
-        self._paused_id = None
-
-    def _flush(self) -> None:
-        if self._paced:
-            self._do(FlushAudio())
-        self._loudspeaker.stop(self._now_ms)
-        self._paused_id = None
+        return interrupts and self._playback.sounds(now_ms)
 
     def _interrupt(self) -> None:
         """Stop the sound before anything else, then the making of it."""
-        if self._audible or self._paused_id is not None or not self._paced:
-            self._flush()
+        self._playback.interrupt(self._now_ms)
         if self._active is not None:
             self._cancel_reply(self._active, "turn_detected")
 
@@ -891,7 +754,7 @@ class Session:
         items = list(self._conversation) if settings.input is None else self._read_input(settings.input, media)
         if media.missing:
             return
-        said, shown = self._shown(items)
+        said, shown = shown_of(items)
         instructions = settings.instructions
         asked = said[-1] if said and said[-1].role == "user" else None
         if asked is None:
@@ -902,7 +765,7 @@ class Session:
             shown, instructions = (*shown, Turn("user", instructions)), self.settings.instructions
 
         request = self._request(self._new_id("resp"), items, shown, settings, instructions)
-        eager = self._take_over(request) if settings.in_conversation else None
+        eager = self._eager.take_over(request) if settings.in_conversation else None
         request = request if eager is None else eager.request
         response_id = request.response_id
         conversation = self._conversation if settings.in_conversation else None
@@ -945,12 +808,6 @@ class Session:
             stream_music=self.settings.stream_music,
         )
 
-    @staticmethod
-    def _shown(items: list[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
-        """Those of the items that the model is shown, and how it is shown them."""
-        said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
-        return tuple(item for item, _ in said), tuple(turn for _, turn in said)
-
     def _read_input(self, given: tuple[object, ...], media: Media) -> list[Item]:
         if len(given) > self._limits.items:
             raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
@@ -975,13 +832,8 @@ class Session:
         if reply is None or reply.ended:
             return
         self._latency.passed(reply.id, milestones.FIRST_AUDIO, came_ms)
-        self._has_spoken = True
         self._send(*reply.speech(pcm))
-        self._loudspeaker.play(pcm, now_ms)
-        self._last_sound_id = reply.id
-        if self._paced:
-            self._audible[reply.id] = reply.item
-            self._do(PlayAudio(reply.id, reply.item.id, pcm))
+        self._playback.play(reply, pcm, now_ms)
 
     def _finished(self, running: _Running, output: Finished) -> None:
         del self._running[output.response_id]
@@ -1024,8 +876,7 @@ class Session:
         reply = running.reply
         assert reply is not None
         self._send(*reply.end(status, details, usage))
-        if self._paced and reply.id in self._audible:
-            self._do(FinishAudio(reply.id))
+        self._playback.finish(reply.id)
         self._send(events.rate_limits_updated(self._limits.events_per_second))
         self._do(ReportReply(status, running.worker_milestones_ms))
         self._latency.end(reply.id)
@@ -1061,14 +912,6 @@ class Session:
         if running.asked is not None:
             running.asked.settle(user_tokens)
 
-    def _truncate_to_what_was_heard(self, item: Item, played_ms: int) -> None:
-        heard_ms = min(played_ms, samples_to_ms(item.parts[0].samples))
-        try:
-            item.truncate(0, heard_ms)
-        except ProtocolError:  # still being made: the client cleared the sound of a reply that goes on
-            return
-        self._send(events.item_truncated(item.id, 0, heard_ms))
-
     # A lost connection
 
     def _connected(self, now_ms: float) -> None:
@@ -1083,17 +926,14 @@ class Session:
         if reply.in_conversation:
             self._resumption.owed = self._resumption.owed or reply.settings
             expect_whole_sound(reply.item)
-            if reply.item not in self._audible.values():
+            if not self._playback.awaits_report(reply.id):
                 self._cut(reply.item, sent_ms)
 
     def _cut(self, item: Item, heard_ms: float) -> None:
         """So much of an answer was heard at most. One of which that is no word has not been given."""
         if not self._conversation.has(item.id):
             return
-        if self._playing is not None and self._playing.item is item:
-            heard_ms = min(heard_ms, self._reached_ms - self._playing.since_ms)
-        if item.parts[0].spoken and heard_ms < samples_to_ms(item.parts[0].samples):
-            self._truncate_to_what_was_heard(item, max(0, int(heard_ms)))
+        self._playback.cut(item, heard_ms)
         if item.text == "":
             self._conversation.delete(item.id)
             self._send(events.item_deleted(item.id))
@@ -1104,7 +944,7 @@ class Session:
     def _answer_what_is_owed(self) -> None:
         """Unless the user has heard some of the answer."""
         owed, self._resumption.owed = self._resumption.owed, None
-        said, _ = self._shown(list(self._conversation))
+        said, _ = shown_of(self._conversation)
         if owed is None or not (owed.instructions_given or (said and said[-1].role == "user")):
             return
         try:
@@ -1127,7 +967,7 @@ class Session:
         if item is None:
             return
         job_id = self._new_id("trans")
-        items, shown = self._shown(self._conversation.until(item))
+        items, shown = shown_of(self._conversation.until(item))
         self._running[job_id] = _Running(None, item, self.id, items)
         self._do(StartResponse(Request(self.id, job_id, shown, self.settings.instructions, transcript_only=True)))
 
@@ -1144,7 +984,7 @@ class Session:
     def _worker_is_busy(self) -> bool:
         """With this conversation."""
         running = (running.worker_session_id for running in self._running.values())
-        return self._eager is not None or self.id in running
+        return self._eager.waiting or self.id in running
 
     def _expire(self, code: str, words: str) -> None:
         if not self.closed:
