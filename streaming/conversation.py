@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -259,6 +259,28 @@ def shown_of(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]
 def instructions_of(items: Iterable[Item], instructions: str) -> str:
     """The instructions and what system messages add to them."""
     return "\n".join(text for text in (instructions, *(item.text for item in items if item.role == "system")) if text)
+
+
+def read_input(
+    given: tuple[object, ...],
+    conversation: Conversation,
+    new_id: Callable[[str], str],
+    audio_format: AudioFormat,
+    limits: Limits,
+    media: Media,
+) -> list[Item]:
+    """What a client asks about instead of the conversation: items of it, by reference, and others. Raises ProtocolError
+    as `read_item` does."""
+    if len(given) > limits.items:
+        raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
+    items = []
+    for index, one in enumerate(given):
+        fields = Fields(one, f"response.input[{index}]")
+        if fields.anything("type") == "item_reference":
+            items.append(conversation.get(fields.text("id")))
+        else:
+            items.append(read_item(fields, new_id("item"), audio_format, limits, media))
+    return items
 
 
 def read_item(fields: Fields, new_id: str, audio_format: AudioFormat, limits: Limits, media: Media) -> Item:

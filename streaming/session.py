@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -29,26 +28,24 @@ from streaming.actions import (
     StartResponse,
 )
 from streaming.camera import Camera, Frame
-from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, shown_of
+from streaming.conversation import Conversation, Item, Part, instructions_of, read_input, read_item, shown_of
 from streaming.eager import EagerReplies
-from streaming.echo import EchoGuard
-from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
 from streaming.glimpses import Glimpses
-from streaming.input_buffer import InputBuffer
+from streaming.hearing import KEPT_SILENCE_MS, Hearing
 from streaming.latency import Latency, SpeechEnd
 from streaming.media import Decoded, Kept, Media, read_file
 from streaming.outbox import Outbox
-from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
+from streaming.pcm import ms_to_samples, samples_to_ms
 from streaming.playback import Playback
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
+from streaming.requests import Requests, Running
 from streaming.resumption import Resumption, expect_whole_sound, newest
 from streaming.settings import ResponseSettings, SessionSettings
 from streaming.transcription import Transcriptions
 from streaming.types import (
-    SPEECH_RATE,
     Abilities,
     AttachmentOutput,
     AttachmentStarted,
@@ -58,16 +55,13 @@ from streaming.types import (
     Output,
     Overheard,
     Perceived,
-    Request,
     SpeechDelta,
     TextDelta,
     TranscriptDelta,
     TranscriptDone,
     Turn,
-    Usage,
 )
 from streaming.vad import (
-    WINDOW,
     Interruption,
     SpeechBegan,
     SpeechDismissed,
@@ -75,38 +69,8 @@ from streaming.vad import (
     SpeechProbability,
     SpeechResumed,
     SpeechSuspected,
-    VadSettings,
 )
 from streaming.works import Preview, Works
-
-SHORTEST_COMMIT_MS = 100
-KEPT_SILENCE_MS = 160
-"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold. After
-so much silence the turn is answered eagerly: if it ends there, the model has heard just what it would hear later."""
-
-READ_AHEAD_MS = 240
-"""The model hears a speaking user whenever he has said so much more, and a tenth of what he had said before."""
-
-FALLS_SILENT_MS = 64
-"""And once more after so much silence, which may turn out to be the end: little is left to read when it has."""
-
-STALLED_MS = 2000
-"""A microphone that sends nothing for so long in the middle of speech has ended it."""
-
-SILENT_MICROPHONE_MS = 10_000
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A request that the worker has and has not ended. Without a reply it only transcribes, or prepares."""
-
-    reply: Reply | None
-    asked: Item | None  # whose speech it transcribes
-    worker_session_id: str
-    shown: tuple[Item, ...] = ()  # of which its turns are
-    last_work_id: str | None = None  # the item of its newest attachment
-    transcript: str = ""
-    worker_milestones_ms: dict[str, float] = field(default_factory=dict)
 
 
 def random_id(prefix: str) -> str:
@@ -143,8 +107,6 @@ class Session:
         self.settings = settings
         self.closed = False
         self._model = model
-        self._min_speech_ms = min_speech_ms
-        self._interruption = interruption or Interruption()
         self._limits = limits
         self._abilities = abilities or Abilities()
         self._expires_at = expires_at
@@ -155,23 +117,22 @@ class Session:
         self._conversation_id = new_id("conv")
         self._conversation = Conversation()
 
-        self._decoder = Decoder(settings.input_format)
         self._playback = Playback(self._outbox, paced)
-        loudspeaker = self._playback.loudspeaker
-        if self._interruption.guards_echo:
-            probability = EchoGuard(probability, loudspeaker, self._listened_ms)
-            scout = None if scout is None else EchoGuard(scout, loudspeaker, self._listened_ms)
-        self._input = InputBuffer(probability, scout)
+        self._hearing = Hearing(
+            settings.input_format,
+            limits,
+            probability,
+            scout,
+            min_speech_ms,
+            interruption or Interruption(),
+            self._playback.loudspeaker,
+        )
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
-        self._speech_start = 0
         self._speech_end: SpeechEnd | None = None
-        self._silent_from: int | None = None  # where the last turn's speech ended
-        self._overheard_to = 0  # what has been said until there is read ahead
-        self._manner = Manner()
         self._eager = EagerReplies(self._outbox)
 
-        self._running: dict[str, _Running] = {}
+        self._requests = Requests(self.id, self._abilities, self._outbox, new_id)
         self._active: Reply | None = None  # of the default conversation
         self._transcriptions = Transcriptions()
         self._latency = Latency(self._outbox)
@@ -185,8 +146,6 @@ class Session:
         self._now_ms = 0.0  # the newest time we were told
         self._opened_ms = 0.0
         self._busy_ms = 0.0  # when somebody last did something
-        self._audio_ms = 0.0  # when sound last came in
-        self._microphone_missed = False
 
     # In and out
 
@@ -225,12 +184,11 @@ class Session:
         self._undecoded = None
         if self._turn in turns.DOUBTS:
             self._drop_speech()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
-            self._end_stalled_speech(now_ms)
+        if self._turn in turns.SPEAKS:
+            self._speech_ended(self._hearing.break_off(), now_ms)
         self._playback.clear(now_ms)
-        for running in list(self._running.values()):
-            if running.reply is not None and not running.reply.ended:
-                self._break_off(running.reply)
+        for reply in self._requests.live_replies:
+            self._break_off(reply)
         self._latency.forget()
         if self._playback.last_stopped is not None:
             self._cut(self._playback.last_stopped, math.inf)
@@ -239,9 +197,9 @@ class Session:
         """There is another connection, and the client can hear. `paced`: by a playout."""
         missed = self._resumption.regain()
         self._playback.regain(paced)
-        self._decoder = Decoder(self.settings.input_format)
+        self._hearing.begin(self.settings.input_format)
         if self.settings.turn_detection is not None:
-            self._input.listen_afresh()
+            self._hearing.listen_afresh()
         self._connected(now_ms)
         self._send(events.session_resumed(self.to_json(), self._conversation.last_id, newest(self._conversation)))
         for message in missed:
@@ -286,7 +244,7 @@ class Session:
             self._send(events.error(frame, event_id))
         elif self.settings.video is not None:
             self._camera.receive(frame, now_ms)
-            if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+            if self._turn in turns.SPEAKS:
                 self._look_ahead(now_ms)
 
     def receive_audio(self, pcm: np.ndarray, now_ms: float) -> None:
@@ -294,9 +252,7 @@ class Session:
 
         Without turn detection the buffer keeps the newest utterance's length of it.
         """
-        self._hear(pcm, now_ms)
-        if self.settings.turn_detection is None:
-            self._input.drop_before(self._input.end - self._longest_utterance)
+        self._hearing.hear(pcm, self.settings.turn_detection is None, now_ms)
 
     def listen(self, now_ms: float, max_windows: int = 32) -> bool:
         """Look for speech in the sound received, in at most so many windows of 32 ms. True: there is more."""
@@ -304,32 +260,24 @@ class Session:
         detection = self.settings.turn_detection
         if detection is None:
             return False
-        vad = VadSettings(
-            detection.threshold,
-            silence_ms(detection, self._manner, self._eager.transcript),
-            KEPT_SILENCE_MS,
-            self._min_speech_ms,
-            int(self._limits.utterance_s * 1000),
-        )
-        if self._turn in turns.DOUBTS or self._may_doubt(now_ms):
-            vad = self._interruption.settings(vad, self._pauses)
-        match self._input.next_event(vad, detection.prefix_padding_ms, max_windows):
+        interrupts = self._turn in turns.DOUBTS or self._may_doubt(now_ms)
+        match self._hearing.next_event(
+            detection, self._eager.transcript, now_ms, max_windows, interrupts=interrupts, pauses=self._pauses
+        ):
             case SpeechSuspected():
                 self._turn_event(turns.Event.SPEECH_SUSPECTED)
             case SpeechDismissed() if self._turn in turns.DOUBTS:
                 self._turn_event(turns.Event.SPEECH_DROPPED)
-            case SpeechBegan(sample):
-                self._notice_haste(sample)
-                self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
-            case SpeechResumed(sample, paused_at):
-                self._manner = self._manner.spoke_on(samples_to_ms(sample - paused_at))
+            case SpeechBegan():
+                self._speech_began(now_ms)
+            case SpeechResumed():
                 self._eager.withdraw()
-            case SpeechEnded(sample, sure_at):
-                self._speech_ended(sample, sure_at, now_ms)
-        if self._input.waiting:
+            case SpeechEnded() as ended:
+                self._speech_ended(ended, now_ms)
+        if self._hearing.waiting:
             return True
         if self._turn is turns.State.HEARING and not self._worker_is_busy:
-            if self._input.state.paused:
+            if self._hearing.paused:
                 self._answer_eagerly(now_ms)
             else:
                 self._read_ahead()
@@ -346,25 +294,26 @@ class Session:
             return
         if isinstance(output, Finished):
             self._do(ReportUsage(output.usage))
-        running = self._running.get(output.response_id)
+        running = self._requests.get(output.response_id)
         if running is None:
             return
         self._busy_ms = self._now_ms = now_ms
+        reply = running.live_reply
         match output:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
             case TranscriptDone(text=text, user_tokens=tokens):
                 self._latency.passed(output.response_id, milestones.TRANSCRIPTION, came_ms)
                 self._transcribed(running, text, done=True)
-                self._settle(running, tokens)
+                running.settle(tokens)
             case Perceived(turn=turn, tokens=tokens):
                 running.shown[turn].settle(tokens)
-            case TextDelta(text=text):
-                self._reply_text(running, text, came_ms)
+            case TextDelta(text=text) if reply is not None:
+                self._reply_text(reply, text, came_ms)
             case FirstSpeechToken():
                 self._latency.passed(output.response_id, milestones.FIRST_SPEECH_TOKEN, came_ms)
-            case SpeechDelta(pcm=pcm):
-                self._reply_speech(running, pcm, came_ms, now_ms)
+            case SpeechDelta(pcm=pcm) if reply is not None:
+                self._reply_speech(reply, pcm, came_ms, now_ms)
             case Finished():
                 self._finished(running, output)
             case Failed():
@@ -399,13 +348,12 @@ class Session:
             if self._resumption.expired(now_ms) or now_ms - self._opened_ms > self._limits.session_s * 1000:
                 self._expire("session_expired", "Nobody came back.")
             return
-        stalled = now_ms - self._audio_ms > STALLED_MS
+        stalled = self._hearing.stalls(now_ms)
         if self._turn in turns.DOUBTS and stalled:
             self._drop_speech()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and stalled:
-            self._end_stalled_speech(now_ms)
-        if self._paced and not self._microphone_missed and now_ms - self._audio_ms > SILENT_MICROPHONE_MS:
-            self._microphone_missed = True
+        if self._turn in turns.SPEAKS and stalled:
+            self._speech_ended(self._hearing.break_off(), now_ms)
+        if self._paced and self._hearing.misses_microphone(now_ms):
             words = "No sound arrives from your microphone. Check that it is connected and that this page may use it."
             self._send(events.error(ProtocolError("no_input_audio", words), None))
         if now_ms - self._busy_ms > self._limits.idle_s * 1000:
@@ -445,7 +393,7 @@ class Session:
             case events.UpdateSession(fields):
                 self._update(fields)
             case events.AppendAudio(audio):
-                self._append(audio, now_ms)
+                self._hearing.append(audio, by_hand, now_ms)
             case events.CommitAudio():
                 self._commit_by_hand()
             case events.ClearAudio():
@@ -487,8 +435,8 @@ class Session:
         if new.video is None:
             self._clear_camera()
         if new.input_format != old.input_format:
-            self._input.append(self._decoder.finish())
-            self._decoder = Decoder(new.input_format)
+            self._hearing.finish()
+            self._hearing.begin(new.input_format)
         if (new.turn_detection is None) != (old.turn_detection is None):
             self._drop_speech()
         self._send(events.session_updated(self.to_json()))
@@ -514,10 +462,7 @@ class Session:
         self._send(events.item_deleted(item_id))
 
     def _cancel(self, response_id: str | None) -> None:
-        for running in self._running.values():
-            reply = running.reply
-            if reply is None or reply.ended:
-                continue
+        for reply in self._requests.live_replies:
             if reply.id == response_id or (response_id is None and reply is self._active):
                 self._cancel_reply(reply, "client_cancelled")
                 return
@@ -530,43 +475,16 @@ class Session:
 
     # The microphone
 
-    @property
-    def _longest_utterance(self) -> int:
-        return ms_to_samples(self._limits.utterance_s * 1000)
-
-    def _listened_ms(self) -> float:
-        """When the microphone brought the end of the window that is being listened to."""
-        return self._now_ms - samples_to_ms(self._input.end - self._input.state.position - WINDOW)
-
-    def _append(self, audio: bytes, now_ms: float) -> None:
-        by_hand = self.settings.turn_detection is None
-        limit_s = self._limits.utterance_s if by_hand else self._limits.audio_ahead_s
-        held = self._input.samples if by_hand else 0
-        wire = self._decoder.format
-        new = len(audio) // wire.bytes_per_sample * SPEECH_RATE // wire.sample_rate
-        if held + new > ms_to_samples(limit_s * 1000):
-            words = f"The input audio buffer would hold more than {limit_s:g} s of audio; commit or clear it first."
-            raise ProtocolError("input_audio_buffer_full", words, "audio")
-        self._hear(self._decoder.decode(audio), now_ms)
-
-    def _hear(self, pcm: np.ndarray, now_ms: float) -> None:
-        self._audio_ms = now_ms
-        self._microphone_missed = False
-        self._input.append(pcm)
-
-    def _speech_began(self, sample: int, now_ms: float) -> None:
+    def _speech_began(self, now_ms: float) -> None:
         self._busy_ms = now_ms
         self._speech_item_id = self._new_id("item")
-        self._speech_start = self._overheard_to = max(sample, self._input.start)
         self._turn_event(turns.Event.SPEECH_BEGAN)
         self._look_ahead(now_ms)
 
-    def _speech_ended(self, sample: int, sure_at: int, now_ms: float) -> None:
+    def _speech_ended(self, ended: SpeechEnded, now_ms: float) -> None:
         self._busy_ms = now_ms
-        self._silent_from = sample
-        self._manner = self._manner.next_turn()
-        end = min(sample + ms_to_samples(KEPT_SILENCE_MS), sure_at)
-        self._speech_end = SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
+        end = min(ended.sample + ms_to_samples(KEPT_SILENCE_MS), ended.sure_at)
+        self._speech_end = SpeechEnd(ended.sample, samples_to_ms(ended.sure_at - ended.sample), now_ms)
         self._send(events.speech_stopped(self._speech_item_id, samples_to_ms(end)))
         try:
             self._turn_event(turns.Event.SPEECH_ENDED, end)
@@ -575,32 +493,24 @@ class Session:
         self._eager.withdraw()
         self._transcribe_what_waits()
 
-    def _end_stalled_speech(self, now_ms: float) -> None:
-        """No sound comes any more in the middle of speech."""
-        end = self._input.end
-        self._input.listen_afresh()
-        self._speech_ended(end, end, now_ms)
-
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
         self._eager.withdraw()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING, *turns.DOUBTS):
+        if self._turn in (*turns.SPEAKS, *turns.DOUBTS):
             self._turn_event(turns.Event.SPEECH_DROPPED)
             self._glimpses.drop()
-        self._input.listen_afresh()
+        self._hearing.listen_afresh()
 
     def _commit_by_hand(self) -> None:
-        self._input.append(self._decoder.finish())
-        if samples_to_ms(self._input.samples) < SHORTEST_COMMIT_MS:
-            held = f"it holds {samples_to_ms(self._input.samples)} ms of audio, {SHORTEST_COMMIT_MS} ms are needed"
-            raise ProtocolError("input_audio_buffer_commit_empty", f"The input audio buffer is too short: {held}.")
-        announced = self._turn in (turns.State.HEARING, turns.State.OVERLAPPING)
+        self._hearing.finish()
+        self._hearing.check_commit()
+        announced = self._turn in turns.SPEAKS
         item_id = self._speech_item_id if announced else self._new_id("item")
         self._drop_speech()
-        self._commit(item_id, self._input.start, self._input.end)
+        self._commit(item_id, self._hearing.take_all())
 
-    def _commit(self, item_id: str, start: int, end: int) -> None:
-        item = self._spoken_item(item_id, self._input.take(start, end))
+    def _commit(self, item_id: str, pcm: np.ndarray) -> None:
+        item = self._spoken_item(item_id, pcm)
         self._glimpses.show(item, self._busy_ms)
         previous = self._conversation.add(item)
         self._send(events.audio_committed(item_id, previous))
@@ -614,52 +524,38 @@ class Session:
         return Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
 
     def _clear(self) -> None:
-        self._input.append(self._decoder.finish())
+        self._hearing.finish()
         self._drop_speech()
-        self._input.drop_before(self._input.end)
+        self._hearing.clear()
         self._send(events.audio_cleared())
 
     # Before the turn is over
 
-    def _notice_haste(self, sample: int) -> None:
-        """A turn that begins very soon after the last one is the rest of it."""
-        if self._silent_from is not None and sample - self._silent_from <= ms_to_samples(SPEAKS_ON_MS):
-            self._manner = self._manner.spoke_on(samples_to_ms(sample - self._silent_from))
-
     def _read_ahead(self) -> None:
         """Let the model hear what is being said, so that little is left to read when it has been said."""
-        if not self._abilities.overhears:
+        overheard = self._hearing.overhear() if self._abilities.overhears else None
+        if overheard is None:
             return
-        heard_to, silent_from = self._input.state.position, self._input.state.silence_from
-        said = self._overheard_to - self._speech_start
-        enough = heard_to - self._overheard_to >= max(ms_to_samples(READ_AHEAD_MS), said // 10)
-        silent = silent_from is not None and (
-            self._overheard_to < silent_from + ms_to_samples(FALLS_SILENT_MS) <= heard_to
-        )
-        if not (enough or silent):
-            return
+        said, pcm = overheard
         turns_before: tuple[Turn, ...] = ()
         instructions = ""
         if said == 0:
             turns_before = shown_of([*self._conversation, *self._glimpses.items])[1]
             instructions = instructions_of(self._conversation, self.settings.instructions)
-        pcm = self._input.copy(self._overheard_to, heard_to)
-        self._overheard_to = heard_to
         self._do(ReadAhead(Overheard(self.id, self._speech_item_id, said, pcm, turns_before, instructions)))
 
     def _answer_eagerly(self, now_ms: float) -> None:
         """The turn may be over: have it answered as if it were."""
-        detection, silent_from = self.settings.turn_detection, self._input.state.silence_from
-        if detection is None or not detection.create_response or silent_from is None:
+        detection, pcm = self.settings.turn_detection, self._hearing.so_far()
+        if detection is None or not detection.create_response or pcm is None:
             return
-        pcm = self._input.copy(self._speech_start, silent_from + ms_to_samples(KEPT_SILENCE_MS))
         try:
             asked = self._spoken_item(self._speech_item_id, pcm)
         except ProtocolError:  # it will be told of when the turn is over
             return
         self._glimpses.look(asked, now_ms)
         items = [*self._conversation, *self._glimpses.items, asked]
-        request = self._request(self._new_id("resp"), items, shown_of(items)[1], ResponseSettings.of(self.settings))
+        request = self._requests.request(items, shown_of(items)[1], ResponseSettings.of(self.settings), self.settings)
         self._eager.start(request)
 
     # The camera
@@ -682,11 +578,8 @@ class Session:
         if glimpse is None or glimpse.sent or self._worker_is_busy or len(self._conversation) >= self._limits.items:
             return
         glimpse.sent = True
-        items, shown = shown_of([*self._conversation, glimpse.item])
-        job_id = self._new_id("look")
-        self._running[job_id] = _Running(None, None, self.id, items)
         instructions = instructions_of(self._conversation, self.settings.instructions)
-        self._do(StartResponse(Request(self.id, job_id, shown, instructions, prepare_only=True)))
+        self._requests.prepare([*self._conversation, glimpse.item], instructions)
 
     # Turns
 
@@ -707,11 +600,11 @@ class Session:
                 case turns.Action.RESUME:
                     self._playback.resume(self._now_ms)
                 case turns.Action.ANNOUNCE_SPEECH:
-                    self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._speech_start)))
+                    self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._hearing.speech_start)))
                 case turns.Action.INTERRUPT:
                     self._interrupt()
                 case turns.Action.COMMIT:
-                    self._commit(self._speech_item_id, self._speech_start, end)
+                    self._commit(self._speech_item_id, self._hearing.take(end))
                 case turns.Action.REPLY:
                     self._respond_to_turn()
 
@@ -742,8 +635,12 @@ class Session:
         if self._resumption.lost:
             self._resumption.owed = ResponseSettings.of(self.settings)
             return
+        self._respond_unasked(ResponseSettings.of(self.settings))
+
+    def _respond_unasked(self, settings: ResponseSettings) -> None:
+        """By no event of the client."""
         try:
-            self._respond(ResponseSettings.of(self.settings), Media(self._abilities.takes, self._limits))
+            self._respond(settings, Media(self._abilities.takes, self._limits))
         except ProtocolError as failure:  # what was to be answered has been deleted meanwhile
             self._send(events.error(failure, None))
 
@@ -751,7 +648,10 @@ class Session:
         if settings.in_conversation and self._active is not None:
             words = f"Response '{self._active.id}' is still being made; wait for its end or cancel it first."
             raise ProtocolError("conversation_already_has_active_response", words)
-        items = list(self._conversation) if settings.input is None else self._read_input(settings.input, media)
+        items = list(self._conversation)
+        if settings.input is not None:
+            wire = self.settings.input_format
+            items = read_input(settings.input, self._conversation, self._new_id, wire, self._limits, media)
         if media.missing:
             return
         said, shown = shown_of(items)
@@ -764,17 +664,14 @@ class Session:
             # "Greet the user": without a question, the instructions are what is asked.
             shown, instructions = (*shown, Turn("user", instructions)), self.settings.instructions
 
-        request = self._request(self._new_id("resp"), items, shown, settings, instructions)
+        request = self._requests.request(items, shown, settings, self.settings, instructions)
         eager = self._eager.take_over(request) if settings.in_conversation else None
         request = request if eager is None else eager.request
         response_id = request.response_id
         conversation = self._conversation if settings.in_conversation else None
         conversation_id = self._conversation_id if settings.in_conversation else None
         reply = Reply(response_id, self._new_id("item"), settings, conversation, conversation_id, not self._paced)
-        running = _Running(reply, asked, request.session_id, said)
-        if settings.in_conversation:
-            self._stop_transcribing()
-        self._running[response_id] = running
+        self._requests.add(request, reply, asked, said)
         self._send(reply.created())
         if eager is None:
             self._do(StartResponse(request))
@@ -787,57 +684,18 @@ class Session:
         for output, came_ms in eager.outputs if eager is not None else ():
             self._receive_output(output, came_ms, self._busy_ms)
 
-    def _request(
-        self,
-        response_id: str,
-        items: list[Item],
-        shown: tuple[Turn, ...],
-        settings: ResponseSettings,
-        instructions: str | None = None,
-    ) -> Request:
-        """What is asked of the worker. instructions: instead of those of the settings."""
-        return Request(
-            self.id if settings.in_conversation else response_id,
-            response_id,
-            shown,
-            instructions_of(items, settings.instructions if instructions is None else instructions),
-            speak=settings.modality == "audio",
-            voice=self.settings.speaker(settings.voice),
-            max_output_tokens=settings.max_output_tokens,
-            attachments=settings.in_conversation and bool(self._abilities.makes),
-            stream_music=self.settings.stream_music,
-        )
+    def _reply_text(self, reply: Reply, text: str, came_ms: float) -> None:
+        self._latency.passed(reply.id, milestones.FIRST_TOKEN, came_ms)
+        self._send(*reply.text(text))
 
-    def _read_input(self, given: tuple[object, ...], media: Media) -> list[Item]:
-        if len(given) > self._limits.items:
-            raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
-        items = []
-        for index, one in enumerate(given):
-            fields = Fields(one, f"response.input[{index}]")
-            if fields.anything("type") == "item_reference":
-                items.append(self._conversation.get(fields.text("id")))
-            else:
-                new_id = self._new_id("item")
-                items.append(read_item(fields, new_id, self.settings.input_format, self._limits, media))
-        return items
-
-    def _reply_text(self, running: _Running, text: str, came_ms: float) -> None:
-        if running.reply is None or running.reply.ended:
-            return
-        self._latency.passed(running.reply.id, milestones.FIRST_TOKEN, came_ms)
-        self._send(*running.reply.text(text))
-
-    def _reply_speech(self, running: _Running, pcm: np.ndarray, came_ms: float, now_ms: float) -> None:
-        reply = running.reply
-        if reply is None or reply.ended:
-            return
+    def _reply_speech(self, reply: Reply, pcm: np.ndarray, came_ms: float, now_ms: float) -> None:
         self._latency.passed(reply.id, milestones.FIRST_AUDIO, came_ms)
         self._send(*reply.speech(pcm))
         self._playback.play(reply, pcm, now_ms)
 
-    def _finished(self, running: _Running, output: Finished) -> None:
-        del self._running[output.response_id]
-        self._settle(running, output.user_tokens)
+    def _finished(self, running: Running, output: Finished) -> None:
+        self._requests.end(output.response_id)
+        running.settle(output.user_tokens)
         reply = running.reply
         if reply is None:
             return
@@ -847,38 +705,35 @@ class Session:
             self._conversation.compact(self._limits.history_tokens)
         if reply.ended:
             return
-        running.worker_milestones_ms = output.milestones_ms
         if output.reason == "max_output_tokens":
-            details = {"type": "incomplete", "reason": output.reason}
-            self._end_reply(running, "incomplete", details, output.usage)
+            self._end_reply(reply, "incomplete", {"type": "incomplete", "reason": output.reason}, output)
         elif output.reason == "cancelled":  # by the worker, which nobody asked to
-            details = {"type": "cancelled", "reason": "client_cancelled"}
-            self._end_reply(running, "cancelled", details, output.usage)
+            self._end_reply(reply, "cancelled", {"type": "cancelled", "reason": "client_cancelled"}, output)
         else:
-            self._end_reply(running, "completed", None, output.usage)
+            self._end_reply(reply, "completed", None, output)
 
-    def _failed(self, running: _Running, output: Failed) -> None:
-        del self._running[output.response_id]
-        if output.code == "worker_restarted" and running.reply is not None and not running.reply.ended:
+    def _failed(self, running: Running, output: Failed) -> None:
+        self._requests.end(output.response_id)
+        reply = running.live_reply
+        if reply is not None and output.code == "worker_restarted":
             self._send(events.session_interrupted(output.code))
         if running.asked is not None:
             self._send(*self._transcriptions.failed(running.asked, output.code, output.message))
-        if running.reply is not None and not running.reply.ended:
+        if reply is not None:
             failure = {"type": "server_error", "code": output.code, "message": output.message}
-            self._end_reply(running, "failed", {"type": "failed", "error": failure})
+            self._end_reply(reply, "failed", {"type": "failed", "error": failure})
 
     def _cancel_reply(self, reply: Reply, reason: str) -> None:
         """The client hears of the end now; the worker's own end of it comes later and only settles the tokens."""
         self._do(CancelResponse(reply.id))
-        self._end_reply(self._running[reply.id], "cancelled", {"type": "cancelled", "reason": reason})
+        self._end_reply(reply, "cancelled", {"type": "cancelled", "reason": reason})
 
-    def _end_reply(self, running: _Running, status: Status, details: Json | None, usage: Usage | None = None) -> None:
-        reply = running.reply
-        assert reply is not None
-        self._send(*reply.end(status, details, usage))
+    def _end_reply(self, reply: Reply, status: Status, details: Json | None, output: Finished | None = None) -> None:
+        """output: of the worker, which has made all of it."""
+        self._send(*reply.end(status, details, None if output is None else output.usage))
         self._playback.finish(reply.id)
         self._send(events.rate_limits_updated(self._limits.events_per_second))
-        self._do(ReportReply(status, running.worker_milestones_ms))
+        self._do(ReportReply(status, {} if output is None else output.milestones_ms))
         self._latency.end(reply.id)
         if reply is self._active:
             self._active = None
@@ -893,7 +748,7 @@ class Session:
             self._busy_ms = now_ms
 
     def _start_work(self, output: AttachmentStarted) -> None:
-        running = self._running.get(output.response_id)
+        running = self._requests.get(output.response_id)
         reply = running.reply if running is not None else None
         if running is None or reply is None or reply.status == "cancelled" or not reply.in_conversation:
             self._works.refuse(output)
@@ -906,17 +761,11 @@ class Session:
         """What came of KeepAttachment."""
         self._works.receive_kept(attachment_id, kept)
 
-    # History
-
-    def _settle(self, running: _Running, user_tokens: tuple[int, ...]) -> None:
-        if running.asked is not None:
-            running.asked.settle(user_tokens)
-
     # A lost connection
 
     def _connected(self, now_ms: float) -> None:
-        self._now_ms = self._busy_ms = self._audio_ms = now_ms
-        self._microphone_missed = False
+        self._now_ms = self._busy_ms = now_ms
+        self._hearing.connect(now_ms)
         self._resumption.renew()
 
     def _break_off(self, reply: Reply) -> None:
@@ -947,14 +796,11 @@ class Session:
         said, _ = shown_of(self._conversation)
         if owed is None or not (owed.instructions_given or (said and said[-1].role == "user")):
             return
-        try:
-            self._respond(owed, Media(self._abilities.takes, self._limits))
-        except ProtocolError as failure:  # what was to be answered is gone
-            self._send(events.error(failure, None))
+        self._respond_unasked(owed)
 
     # Transcription
 
-    def _transcribed(self, running: _Running, text: str, done: bool = False) -> None:
+    def _transcribed(self, running: Running, text: str, done: bool = False) -> None:
         running.transcript = text
         if running.asked is not None:
             self._send(*self._transcriptions.heard(running.asked, text, done))
@@ -964,27 +810,15 @@ class Session:
         if self._worker_is_busy:
             return
         item = self._transcriptions.next(self._conversation)
-        if item is None:
-            return
-        job_id = self._new_id("trans")
-        items, shown = shown_of(self._conversation.until(item))
-        self._running[job_id] = _Running(None, item, self.id, items)
-        self._do(StartResponse(Request(self.id, job_id, shown, self.settings.instructions, transcript_only=True)))
-
-    def _stop_transcribing(self) -> None:
-        """An answer is to be made, and will bring the transcript."""
-        for job_id, running in list(self._running.items()):
-            if running.reply is None and running.asked is not None:
-                del self._running[job_id]
-                self._do(CancelResponse(job_id))
+        if item is not None:
+            self._requests.transcribe(item, self._conversation.until(item), self.settings.instructions)
 
     # Endings
 
     @property
     def _worker_is_busy(self) -> bool:
         """With this conversation."""
-        running = (running.worker_session_id for running in self._running.values())
-        return self._eager.waiting or self.id in running
+        return self._eager.waiting or self._requests.busy
 
     def _expire(self, code: str, words: str) -> None:
         if not self.closed:
