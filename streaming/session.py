@@ -3,6 +3,9 @@
 A session knows no clock (times are given, in milliseconds of any monotonic one), no socket and no model. Over WebSocket
 the answer's sound leaves in events as fast as it is made; where a playout paces it (`paced`, WebRTC) it leaves in
 PlayAudio actions, and the playout's reports say what was heard.
+
+The session has the turns and the responses. What has a state of its own (the user's sound, the sound of answers, the
+camera, attachments and so on) is in a part in a file of its own; all put what they want done into one outbox.
 """
 
 from __future__ import annotations
