@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from streaming.events import Json
 from streaming.media import Encoded
 from streaming.reply import Status
 from streaming.types import Kind, MusicDone, Overheard, PictureDone, Request, Usage
-from streaming.works import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,9 @@ class ReportLook:
     """A turn has begun, and the camera was looked at: for the metrics."""
 
     sight: Sight
+
+
+Outcome = Literal["made", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)

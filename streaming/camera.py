@@ -58,13 +58,21 @@ Sight = Literal["off", "dark", "unchanged", "new"]
 
 
 class Camera:
-    """Owns the newest frames. `receive` them, `look` when a turn begins, say by `shown` what the model was shown."""
+    """Owns the newest frames. `receive` what is due, `look` when a turn begins, say by `shown` what the model got."""
 
     def __init__(self, change_share: float, look_again_ms: float) -> None:
         self._change_share = change_share
         self._look_again_ms = look_again_ms
         self._frames: deque[tuple[float, Frame]] = deque(maxlen=MOST_FRAMES)
         self._shown: tuple[float, Frame] | None = None
+        self._due_ms: float | None = None  # when a picture was last wanted
+
+    def is_due(self, now_ms: float, max_fps: float) -> bool:
+        """Whether the picture of this moment is wanted. If so, that was the one for a while."""
+        if self._due_ms is not None and now_ms - self._due_ms < 900 / max_fps:  # 10 % for their jitter
+            return False
+        self._due_ms = now_ms
+        return True
 
     def receive(self, frame: Frame, now_ms: float) -> None:
         self._frames.append((now_ms, frame))

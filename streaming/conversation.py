@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -144,6 +144,24 @@ class Conversation:
     def unseen_files(self) -> int:
         return sum(item.unseen_files for item in self)
 
+    def check_room(self, limits: Limits) -> None:
+        """Raises ProtocolError if there is none for another item."""
+        if len(self) >= limits.items:
+            raise ProtocolError("conversation_full", f"The conversation has {limits.items:,} items; delete some first.")
+
+    def check_unheard(self, samples: int, limits: Limits) -> None:
+        """Raises ProtocolError if the model had too much to listen to with so much more."""
+        limit_s = limits.unheard_audio_s
+        if self.unheard_samples + samples > ms_to_samples(limit_s * 1000):
+            words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
+            raise ProtocolError("too_much_unheard_audio", words)
+
+    def check_unseen(self, files: int, limits: Limits) -> None:
+        """Raises ProtocolError if the model had too much to look at with so many more."""
+        if self.unseen_files + files > limits.unseen_files:
+            words = f"{limits.unseen_files} pictures or pieces of music wait to be looked at; ask about them"
+            raise ProtocolError("too_many_files", f"{words} first, or delete some.")
+
     def let_go_of_files(self, most: int) -> None:
         """Keep so many that the model has not turned into tokens; let go of the oldest others, which nobody asked
         about."""
@@ -232,9 +250,37 @@ def turn_of(item: Item) -> Turn | None:
     )
 
 
+def shown_of(items: Iterable[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
+    """Those of the items that the model is shown, and how it is shown them."""
+    said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
+    return tuple(item for item, _ in said), tuple(turn for _, turn in said)
+
+
 def instructions_of(items: Iterable[Item], instructions: str) -> str:
     """The instructions and what system messages add to them."""
     return "\n".join(text for text in (instructions, *(item.text for item in items if item.role == "system")) if text)
+
+
+def read_input(
+    given: tuple[object, ...],
+    conversation: Conversation,
+    new_id: Callable[[str], str],
+    audio_format: AudioFormat,
+    limits: Limits,
+    media: Media,
+) -> list[Item]:
+    """What a client asks about instead of the conversation: items of it, by reference, and others. Raises ProtocolError
+    as `read_item` does."""
+    if len(given) > limits.items:
+        raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
+    items = []
+    for index, one in enumerate(given):
+        fields = Fields(one, f"response.input[{index}]")
+        if fields.anything("type") == "item_reference":
+            items.append(conversation.get(fields.text("id")))
+        else:
+            items.append(read_item(fields, new_id("item"), audio_format, limits, media))
+    return items
 
 
 def read_item(fields: Fields, new_id: str, audio_format: AudioFormat, limits: Limits, media: Media) -> Item:

@@ -306,6 +306,11 @@ def item_done(item: Json, previous_item_id: str | None) -> Json:
     return {"type": "conversation.item.done", "previous_item_id": previous_item_id, "item": item}
 
 
+def item_complete(item: Json, previous_item_id: str | None) -> list[Json]:
+    """Of an item that comes all at once."""
+    return [item_added(item, previous_item_id), item_done(item, previous_item_id)]
+
+
 def item_retrieved(item: Json) -> Json:
     return {"type": "conversation.item.retrieved", "item": item}
 

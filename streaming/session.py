@@ -3,83 +3,68 @@
 A session knows no clock (times are given, in milliseconds of any monotonic one), no socket and no model. Over WebSocket
 the answer's sound leaves in events as fast as it is made; where a playout paces it (`paced`, WebRTC) it leaves in
 PlayAudio actions, and the playout's reports say what was heard.
+
+The session has the turns and the responses. What has a state of its own (the user's sound, the sound of answers, the
+camera, attachments and so on) is in a part in a file of its own; all put what they want done into one outbox.
 """
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from streaming import events, milestones, turns
 from streaming.actions import (
     Action,
-    CancelAttachment,
     CancelResponse,
     CloseSession,
     DecodeFiles,
     DecodeFrame,
-    FinishAudio,
-    FlushAudio,
     ForgetAttachment,
-    KeepAttachment,
-    PauseAudio,
-    PlayAudio,
     ReadAhead,
-    ReportAttachment,
-    ReportLook,
-    ReportMilestones,
     ReportReply,
     ReportUsage,
-    ResumeAudio,
     SendEvent,
     StartResponse,
 )
-from streaming.camera import Camera, Frame, Sight
-from streaming.conversation import Conversation, Item, Part, instructions_of, read_item, turn_of
-from streaming.eager import EagerReply
-from streaming.echo import EchoGuard
-from streaming.endpoint import SPEAKS_ON_MS, Manner, silence_ms
+from streaming.camera import Camera, Frame
+from streaming.conversation import Conversation, Item, Part, instructions_of, read_input, read_item, shown_of
+from streaming.eager import EagerReplies
 from streaming.events import Json, Limits
 from streaming.fields import Fields, ProtocolError
-from streaming.input_buffer import InputBuffer
-from streaming.loudspeaker import Loudspeaker
+from streaming.glimpses import Glimpses
+from streaming.hearing import KEPT_SILENCE_MS, Hearing
+from streaming.latency import Latency, SpeechEnd
 from streaming.media import Decoded, Kept, Media, read_file
-from streaming.pcm import Decoder, ms_to_samples, samples_to_ms
+from streaming.outbox import Outbox
+from streaming.pcm import ms_to_samples, samples_to_ms
+from streaming.playback import Playback
 from streaming.playout import Played, Started, Stopped
 from streaming.reply import Reply, Status
+from streaming.requests import Requests, Running
 from streaming.resumption import Resumption, expect_whole_sound, newest
 from streaming.settings import ResponseSettings, SessionSettings
 from streaming.transcription import Transcriptions
 from streaming.types import (
-    SPEECH_RATE,
     Abilities,
-    AttachmentFailed,
     AttachmentOutput,
-    AttachmentProgress,
     AttachmentStarted,
     Failed,
     Finished,
     FirstSpeechToken,
-    MusicDelta,
-    MusicDone,
     Output,
     Overheard,
     Perceived,
-    PictureDone,
-    Request,
     SpeechDelta,
     TextDelta,
     TranscriptDelta,
     TranscriptDone,
     Turn,
-    Usage,
 )
 from streaming.vad import (
-    WINDOW,
     Interruption,
     SpeechBegan,
     SpeechDismissed,
@@ -87,69 +72,8 @@ from streaming.vad import (
     SpeechProbability,
     SpeechResumed,
     SpeechSuspected,
-    VadSettings,
 )
-from streaming.works import Preview, Work
-
-SHORTEST_COMMIT_MS = 100
-KEPT_SILENCE_MS = 160
-"""How much of the silence that ended a turn belongs to it: the last sounds fade below the detector's threshold. After
-so much silence the turn is answered eagerly: if it ends there, the model has heard just what it would hear later."""
-
-READ_AHEAD_MS = 240
-"""The model hears a speaking user whenever he has said so much more, and a tenth of what he had said before."""
-
-FALLS_SILENT_MS = 64
-"""And once more after so much silence, which may turn out to be the end: little is left to read when it has."""
-
-STALLED_MS = 2000
-"""A microphone that sends nothing for so long in the middle of speech has ended it."""
-
-SILENT_MICROPHONE_MS = 10_000
-
-UNHEARD_RESPONSES = 8
-"""Of so many a client may still report when their first sound was heard."""
-
-
-@dataclass(frozen=True, slots=True)
-class _SpeechEnd:
-    """When the user fell silent, in the stream and on the clock."""
-
-    sample: int
-    waited_ms: float  # until it was sure
-    sure_at_ms: float
-
-
-@dataclass(slots=True, eq=False)
-class _Glimpse:
-    """What the camera showed while the user began to speak: the model sees it before it becomes an item."""
-
-    frame: Frame
-    item: Item
-    sent: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A request that the worker has and has not ended. Without a reply it only transcribes, or prepares."""
-
-    reply: Reply | None
-    asked: Item | None  # whose speech it transcribes
-    worker_session_id: str
-    shown: tuple[Item, ...] = ()  # of which its turns are
-    last_work_id: str | None = None  # the item of its newest attachment
-    transcript: str = ""
-    speech_end: _SpeechEnd | None = None
-    milestones_ms: dict[str, float] = field(default_factory=dict)
-    worker_milestones_ms: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Playing:
-    """The answer that the playout began with last, and when."""
-
-    item: Item
-    since_ms: float
+from streaming.works import Preview, Works
 
 
 def random_id(prefix: str) -> str:
@@ -186,61 +110,45 @@ class Session:
         self.settings = settings
         self.closed = False
         self._model = model
-        self._min_speech_ms = min_speech_ms
-        self._interruption = interruption or Interruption()
         self._limits = limits
-        self._paced = paced
         self._abilities = abilities or Abilities()
-        self._preview = preview
         self._expires_at = expires_at
         self._new_id = new_id
-        self._actions: list[Action] = []
+        self._resumption = Resumption(resume_s, new_id)
+        self._outbox = Outbox(self._resumption, new_id)
+        self._do, self._send = self._outbox.do, self._outbox.send
         self._conversation_id = new_id("conv")
         self._conversation = Conversation()
 
-        self._decoder = Decoder(settings.input_format)
-        self._loudspeaker = Loudspeaker()
-        if self._interruption.guards_echo:
-            probability = EchoGuard(probability, self._loudspeaker, self._listened_ms)
-            scout = None if scout is None else EchoGuard(scout, self._loudspeaker, self._listened_ms)
-        self._input = InputBuffer(probability, scout)
+        self._playback = Playback(self._outbox, paced)
+        self._hearing = Hearing(
+            settings.input_format,
+            limits,
+            probability,
+            scout,
+            min_speech_ms,
+            interruption or Interruption(),
+            self._playback.loudspeaker,
+        )
         self._turn = turns.State.LISTENING
         self._speech_item_id = ""
-        self._speech_start = 0
-        self._speech_end: _SpeechEnd | None = None
-        self._silent_from: int | None = None  # where the last turn's speech ended
-        self._overheard_to = 0  # what has been said until there is read ahead
-        self._manner = Manner()
-        self._eager: EagerReply | None = None
+        self._speech_end: SpeechEnd | None = None
+        self._eager = EagerReplies(self._outbox)
 
-        self._running: dict[str, _Running] = {}
+        self._requests = Requests(self.id, self._abilities, self._outbox, new_id)
         self._active: Reply | None = None  # of the default conversation
         self._transcriptions = Transcriptions()
-        self._audible: dict[str, Item] = {}  # by response: handed to the playout, not yet reported as over
-        self._last_sound_id = ""  # of the response that spoke last
-        self._paused_id: str | None = None  # the response that is held while it is not sure that the user speaks
-        self._has_spoken = False
-        self._leaving: dict[str, _Running] = {}  # by response: made, but none of their sound has left yet
-        self._unheard: deque[str] = deque(maxlen=UNHEARD_RESPONSES)  # whose first sound the client may report
+        self._latency = Latency(self._outbox)
 
         video = settings.default_video
         self._camera = Camera(video.change_share, video.look_again_s * 1000)
-        self._frame_ms: float | None = None  # when a frame was last taken
-        self._glimpse: _Glimpse | None = None
-        self._seen_item_id: str | None = None  # of the camera's last picture
-        self._works: dict[str, Work] = {}  # by the responder's id: being made
-        self._keeping: dict[str, Work] = {}  # by its own id: made, not yet in files
+        self._glimpses = Glimpses(self._camera, self._outbox, self._conversation, limits, new_id)
+        self._works = Works(self._outbox, self._conversation, limits, new_id, preview)
         self._undecoded: tuple[events.ClientEvent, str | None] | None = None  # an event whose files are being decoded
 
         self._now_ms = 0.0  # the newest time we were told
         self._opened_ms = 0.0
         self._busy_ms = 0.0  # when somebody last did something
-        self._audio_ms = 0.0  # when sound last came in
-        self._microphone_missed = False
-
-        self._resumption = Resumption(resume_s, new_id)
-        self._reached_ms = 0.0  # when the user could last be reached, before the connection was lost
-        self._playing: _Playing | None = None
 
     # In and out
 
@@ -271,32 +179,30 @@ class Session:
         `unsent`: events of before. `silent_ms`: for how long nothing has been heard of the peer, who cannot be thought
         to have heard us better.
         """
-        self._now_ms, self._reached_ms = now_ms, now_ms - silent_ms
+        self._now_ms = now_ms
+        self._playback.lose(now_ms - silent_ms)
         self._resumption.lose(now_ms)
         for event in unsent:
             self._resumption.miss(event)
         self._undecoded = None
         if self._turn in turns.DOUBTS:
             self._drop_speech()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
-            self._end_stalled_speech(now_ms)
-        if self._audible:
-            self._flush()
-        for running in list(self._running.values()):
-            if running.reply is not None and not running.reply.ended:
-                self._break_off(running.reply)
-        self._leaving.clear()
-        if self._playing is not None and self._playing.item not in self._audible.values():
-            self._cut(self._playing.item, self._reached_ms - self._playing.since_ms)
+        if self._turn in turns.SPEAKS:
+            self._speech_ended(self._hearing.break_off(), now_ms)
+        self._playback.clear(now_ms)
+        for reply in self._requests.live_replies:
+            self._break_off(reply)
+        self._latency.forget()
+        if self._playback.last_stopped is not None:
+            self._cut(self._playback.last_stopped, math.inf)
 
     def resume(self, now_ms: float, paced: bool) -> None:
         """There is another connection, and the client can hear. `paced`: by a playout."""
         missed = self._resumption.regain()
-        self._paced = paced
-        self._playing = None
-        self._decoder = Decoder(self.settings.input_format)
+        self._playback.regain(paced)
+        self._hearing.begin(self.settings.input_format)
         if self.settings.turn_detection is not None:
-            self._input.listen_afresh()
+            self._hearing.listen_afresh()
         self._connected(now_ms)
         self._send(events.session_resumed(self.to_json(), self._conversation.last_id, newest(self._conversation)))
         for message in missed:
@@ -333,10 +239,7 @@ class Session:
         video = self.settings.video
         if video is None or "image" not in self._abilities.takes:
             return False
-        if self._frame_ms is not None and now_ms - self._frame_ms < 900 / video.max_fps:  # 10 % for their jitter
-            return False
-        self._frame_ms = now_ms
-        return True
+        return self._camera.is_due(now_ms, video.max_fps)
 
     def receive_frame(self, frame: Frame | ProtocolError, now_ms: float, event_id: str | None = None) -> None:
         """What the camera shows, or why that cannot be told."""
@@ -344,7 +247,7 @@ class Session:
             self._send(events.error(frame, event_id))
         elif self.settings.video is not None:
             self._camera.receive(frame, now_ms)
-            if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING):
+            if self._turn in turns.SPEAKS:
                 self._look_ahead(now_ms)
 
     def receive_audio(self, pcm: np.ndarray, now_ms: float) -> None:
@@ -352,9 +255,7 @@ class Session:
 
         Without turn detection the buffer keeps the newest utterance's length of it.
         """
-        self._hear(pcm, now_ms)
-        if self.settings.turn_detection is None:
-            self._input.drop_before(self._input.end - self._longest_utterance)
+        self._hearing.hear(pcm, self.settings.turn_detection is None, now_ms)
 
     def listen(self, now_ms: float, max_windows: int = 32) -> bool:
         """Look for speech in the sound received, in at most so many windows of 32 ms. True: there is more."""
@@ -362,32 +263,24 @@ class Session:
         detection = self.settings.turn_detection
         if detection is None:
             return False
-        vad = VadSettings(
-            detection.threshold,
-            silence_ms(detection, self._manner, self._eager.transcript if self._eager is not None else None),
-            KEPT_SILENCE_MS,
-            self._min_speech_ms,
-            int(self._limits.utterance_s * 1000),
-        )
-        if self._turn in turns.DOUBTS or self._may_doubt(now_ms):
-            vad = self._interruption.settings(vad, self._pauses)
-        match self._input.next_event(vad, detection.prefix_padding_ms, max_windows):
+        interrupts = self._turn in turns.DOUBTS or self._may_doubt(now_ms)
+        match self._hearing.next_event(
+            detection, self._eager.transcript, now_ms, max_windows, interrupts=interrupts, pauses=self._pauses
+        ):
             case SpeechSuspected():
                 self._turn_event(turns.Event.SPEECH_SUSPECTED)
             case SpeechDismissed() if self._turn in turns.DOUBTS:
                 self._turn_event(turns.Event.SPEECH_DROPPED)
-            case SpeechBegan(sample):
-                self._notice_haste(sample)
-                self._speech_began(sample - ms_to_samples(detection.prefix_padding_ms), now_ms)
-            case SpeechResumed(sample, paused_at):
-                self._manner = self._manner.spoke_on(samples_to_ms(sample - paused_at))
-                self._withdraw()
-            case SpeechEnded(sample, sure_at):
-                self._speech_ended(sample, sure_at, now_ms)
-        if self._input.waiting:
+            case SpeechBegan():
+                self._speech_began(now_ms)
+            case SpeechResumed():
+                self._eager.withdraw()
+            case SpeechEnded() as ended:
+                self._speech_ended(ended, now_ms)
+        if self._hearing.waiting:
             return True
         if self._turn is turns.State.HEARING and not self._worker_is_busy:
-            if self._input.state.paused:
+            if self._hearing.paused:
                 self._answer_eagerly(now_ms)
             else:
                 self._read_ahead()
@@ -395,9 +288,7 @@ class Session:
 
     def receive_output(self, output: Output, now_ms: float) -> None:
         """What the worker made. Outputs of responses that are over are stale and change nothing but history."""
-        if self._eager is not None and output.response_id == self._eager.response_id:
-            self._eager.hold(output, now_ms)
-        else:
+        if not self._eager.hold(output, now_ms):
             self._receive_output(output, now_ms, now_ms)
 
     def _receive_output(self, output: Output, came_ms: float, now_ms: float) -> None:
@@ -406,25 +297,26 @@ class Session:
             return
         if isinstance(output, Finished):
             self._do(ReportUsage(output.usage))
-        running = self._running.get(output.response_id)
+        running = self._requests.get(output.response_id)
         if running is None:
             return
         self._busy_ms = self._now_ms = now_ms
+        reply = running.live_reply
         match output:
             case TranscriptDelta(text=text):
                 self._transcribed(running, running.transcript + text)
             case TranscriptDone(text=text, user_tokens=tokens):
-                self._passed(running, milestones.TRANSCRIPTION, came_ms)
+                self._latency.passed(output.response_id, milestones.TRANSCRIPTION, came_ms)
                 self._transcribed(running, text, done=True)
-                self._settle(running, tokens)
+                running.settle(tokens)
             case Perceived(turn=turn, tokens=tokens):
                 running.shown[turn].settle(tokens)
-            case TextDelta(text=text):
-                self._reply_text(running, text, came_ms)
+            case TextDelta(text=text) if reply is not None:
+                self._reply_text(reply, text, came_ms)
             case FirstSpeechToken():
-                self._passed(running, milestones.FIRST_SPEECH_TOKEN, came_ms)
-            case SpeechDelta(pcm=pcm):
-                self._reply_speech(running, pcm, came_ms, now_ms)
+                self._latency.passed(output.response_id, milestones.FIRST_SPEECH_TOKEN, came_ms)
+            case SpeechDelta(pcm=pcm) if reply is not None:
+                self._reply_speech(reply, pcm, came_ms, now_ms)
             case Finished():
                 self._finished(running, output)
             case Failed():
@@ -436,30 +328,21 @@ class Session:
         self._busy_ms = now_ms
         match report:
             case Started(response_id):
-                if response_id in self._audible:
-                    self._playing = _Playing(self._audible[response_id], now_ms)
-                self._send(events.playout_started(response_id))
+                self._playback.started(response_id, now_ms)
                 self.receive_departure(response_id, now_ms)
             case Stopped(response_id):
-                self._audible.pop(response_id, None)
-                self._send(events.playout_stopped(response_id))
+                self._playback.stopped(response_id)
             case Played(response_id):
-                self._send(events.playout_cleared(response_id))
-                self._tell_latency(self._leaving.pop(response_id, None))
-                item = self._audible.pop(response_id, None)
-                if item is None:
-                    return
-                if self._resumption.lost:
+                item = self._playback.flushed(response_id)
+                self._latency.stopped(response_id)
+                if item is not None and self._resumption.lost:
                     self._cut(item, samples_to_ms(report.samples))
-                else:
-                    self._truncate_to_what_was_heard(item, samples_to_ms(report.samples))
+                elif item is not None:
+                    self._playback.truncate(item, samples_to_ms(report.samples))
 
     def receive_departure(self, response_id: str, now_ms: float) -> None:
         """Sound of this response has been handed to the network. May be told again and again."""
-        running = self._running.get(response_id) or self._leaving.get(response_id)
-        if running is not None:
-            self._passed(running, milestones.FIRST_PACKET, now_ms)
-            self._tell_latency(self._leaving.pop(response_id, None))
+        self._latency.left(response_id, now_ms)
 
     def tick(self, now_ms: float) -> None:
         """Call a few times a second: notices what does not happen."""
@@ -468,13 +351,12 @@ class Session:
             if self._resumption.expired(now_ms) or now_ms - self._opened_ms > self._limits.session_s * 1000:
                 self._expire("session_expired", "Nobody came back.")
             return
-        stalled = now_ms - self._audio_ms > STALLED_MS
+        stalled = self._hearing.stalls(now_ms)
         if self._turn in turns.DOUBTS and stalled:
             self._drop_speech()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING) and stalled:
-            self._end_stalled_speech(now_ms)
-        if self._paced and not self._microphone_missed and now_ms - self._audio_ms > SILENT_MICROPHONE_MS:
-            self._microphone_missed = True
+        if self._turn in turns.SPEAKS and stalled:
+            self._speech_ended(self._hearing.break_off(), now_ms)
+        if self._paced and self._hearing.misses_microphone(now_ms):
             words = "No sound arrives from your microphone. Check that it is connected and that this page may use it."
             self._send(events.error(ProtocolError("no_input_audio", words), None))
         if now_ms - self._busy_ms > self._limits.idle_s * 1000:
@@ -484,8 +366,7 @@ class Session:
 
     def actions_to_run(self) -> list[Action]:
         """What has to be done now, in this order."""
-        actions, self._actions = self._actions, []
-        return actions
+        return self._outbox.take()
 
     def to_json(self) -> Json:
         """The session as clients see it."""
@@ -515,7 +396,7 @@ class Session:
             case events.UpdateSession(fields):
                 self._update(fields)
             case events.AppendAudio(audio):
-                self._append(audio, now_ms)
+                self._hearing.append(audio, by_hand, now_ms)
             case events.CommitAudio():
                 self._commit_by_hand()
             case events.ClearAudio():
@@ -534,7 +415,7 @@ class Session:
             case events.TruncateItem(item_id, content_index, audio_end_ms):
                 self._conversation.get(item_id).truncate(content_index, audio_end_ms)
                 if not self._paced:
-                    self._loudspeaker.stop(now_ms)  # as the client has
+                    self._playback.loudspeaker.stop(now_ms)  # as the client has
                 self._send(events.item_truncated(item_id, content_index, audio_end_ms))
             case events.DeleteItem(item_id):
                 self._delete(item_id)
@@ -543,62 +424,48 @@ class Session:
             case events.CancelResponse(response_id):
                 self._cancel(response_id)
             case events.ReportFirstSound(response_id, first_sound_ms):
-                self._first_sound(response_id, first_sound_ms)
+                self._latency.first_sound(response_id, first_sound_ms)
         if media.missing:
             self._undecoded = (event, event_id)
             self._do(DecodeFiles(tuple(media.missing)))
 
     def _update(self, fields: Fields) -> None:
         old, new = self.settings, self.settings.updated(fields, self._limits.text_characters)
-        if self._has_spoken and new.voice != old.voice:
+        if self._playback.has_spoken and new.voice != old.voice:
             words = f"The voice cannot change any more: '{old.voice}' has already been heard."
             raise ProtocolError("cannot_update_voice", words, "session.audio.output.voice")
         self.settings = new
         if new.video is None:
             self._clear_camera()
         if new.input_format != old.input_format:
-            self._input.append(self._decoder.finish())
-            self._decoder = Decoder(new.input_format)
+            self._hearing.finish()
+            self._hearing.begin(new.input_format)
         if (new.turn_detection is None) != (old.turn_detection is None):
             self._drop_speech()
         self._send(events.session_updated(self.to_json()))
 
     def _create_item(self, fields: Fields, previous_item_id: str | None, media: Media) -> None:
-        self._check_room()
+        self._conversation.check_room(self._limits)
         item = read_item(fields, self._new_id("item"), self.settings.input_format, self._limits, media)
-        self._check_unheard(sum(part.samples for part in item.parts))
+        self._conversation.check_unheard(sum(part.samples for part in item.parts), self._limits)
         if media.missing:
             return
-        if self._conversation.unseen_files + item.unseen_files > self._limits.unseen_files:
-            words = f"{self._limits.unseen_files} pictures or pieces of music wait to be looked at; ask about them"
-            raise ProtocolError("too_many_files", f"{words} first, or delete some.")
+        self._conversation.check_unseen(item.unseen_files, self._limits)
         if item.role == "user" and previous_item_id is None and not item.unseen_files:
-            self._look(item)
-        self._add(item, previous_item_id)
-
-    def _add(self, item: Item, after: str | None = None) -> str | None:
-        """An item that is complete. Returns the id before it."""
-        previous = self._conversation.add(item, after)
-        self._send(events.item_added(item.to_json(), previous))
-        self._send(events.item_done(item.to_json(), previous))
-        return previous
+            self._glimpses.show(item, self._busy_ms)
+        previous = self._conversation.add(item, previous_item_id)
+        self._send(*events.item_complete(item.to_json(), previous))
 
     def _delete(self, item_id: str) -> None:
-        work = next((work for work in self._unfinished() if work.item.id == item_id), None)
-        if work is not None:
-            self._cancel_work(work)
+        unfinished = self._works.cancel(item_id)
         item = self._conversation.delete(item_id)
-        if work is None and item.attachment_id is not None:
+        if not unfinished and item.attachment_id is not None:
             self._do(ForgetAttachment(item.attachment_id))
-        if item_id == self._seen_item_id:
-            self._camera.shown(None, 0)
+        self._glimpses.forget(item_id)
         self._send(events.item_deleted(item_id))
 
     def _cancel(self, response_id: str | None) -> None:
-        for running in self._running.values():
-            reply = running.reply
-            if reply is None or reply.ended:
-                continue
+        for reply in self._requests.live_replies:
             if reply.id == response_id or (response_id is None and reply is self._active):
                 self._cancel_reply(reply, "client_cancelled")
                 return
@@ -607,174 +474,92 @@ class Session:
     def _clear_output(self) -> None:
         if not self._paced:
             raise ProtocolError("unsupported", "There is an output audio buffer only over WebRTC.", "type")
-        if self._audible:
-            self._flush()
+        self._playback.clear(self._now_ms)
 
     # The microphone
 
-    @property
-    def _longest_utterance(self) -> int:
-        return ms_to_samples(self._limits.utterance_s * 1000)
-
-    def _listened_ms(self) -> float:
-        """When the microphone brought the end of the window that is being listened to."""
-        return self._now_ms - samples_to_ms(self._input.end - self._input.state.position - WINDOW)
-
-    def _append(self, audio: bytes, now_ms: float) -> None:
-        by_hand = self.settings.turn_detection is None
-        limit_s = self._limits.utterance_s if by_hand else self._limits.audio_ahead_s
-        held = self._input.samples if by_hand else 0
-        wire = self._decoder.format
-        new = len(audio) // wire.bytes_per_sample * SPEECH_RATE // wire.sample_rate
-        if held + new > ms_to_samples(limit_s * 1000):
-            words = f"The input audio buffer would hold more than {limit_s:g} s of audio; commit or clear it first."
-            raise ProtocolError("input_audio_buffer_full", words, "audio")
-        self._hear(self._decoder.decode(audio), now_ms)
-
-    def _hear(self, pcm: np.ndarray, now_ms: float) -> None:
-        self._audio_ms = now_ms
-        self._microphone_missed = False
-        self._input.append(pcm)
-
-    def _speech_began(self, sample: int, now_ms: float) -> None:
+    def _speech_began(self, now_ms: float) -> None:
         self._busy_ms = now_ms
         self._speech_item_id = self._new_id("item")
-        self._speech_start = self._overheard_to = max(sample, self._input.start)
         self._turn_event(turns.Event.SPEECH_BEGAN)
         self._look_ahead(now_ms)
 
-    def _speech_ended(self, sample: int, sure_at: int, now_ms: float) -> None:
+    def _speech_ended(self, ended: SpeechEnded, now_ms: float) -> None:
         self._busy_ms = now_ms
-        self._silent_from = sample
-        self._manner = self._manner.next_turn()
-        end = min(sample + ms_to_samples(KEPT_SILENCE_MS), sure_at)
-        self._speech_end = _SpeechEnd(sample, samples_to_ms(sure_at - sample), now_ms)
+        end = min(ended.sample + ms_to_samples(KEPT_SILENCE_MS), ended.sure_at)
+        self._speech_end = SpeechEnd(ended.sample, samples_to_ms(ended.sure_at - ended.sample), now_ms)
         self._send(events.speech_stopped(self._speech_item_id, samples_to_ms(end)))
         try:
             self._turn_event(turns.Event.SPEECH_ENDED, end)
         except ProtocolError as failure:
             self._send(events.error(failure, None))
-        self._withdraw()
+        self._eager.withdraw()
         self._transcribe_what_waits()
-
-    def _end_stalled_speech(self, now_ms: float) -> None:
-        """No sound comes any more in the middle of speech."""
-        end = self._input.end
-        self._input.listen_afresh()
-        self._speech_ended(end, end, now_ms)
 
     def _drop_speech(self) -> None:
         """What has been said does not become a turn by itself."""
-        self._withdraw()
-        if self._turn in (turns.State.HEARING, turns.State.OVERLAPPING, *turns.DOUBTS):
+        self._eager.withdraw()
+        if self._turn in (*turns.SPEAKS, *turns.DOUBTS):
             self._turn_event(turns.Event.SPEECH_DROPPED)
-            self._glimpse = None
-        self._input.listen_afresh()
+            self._glimpses.drop()
+        self._hearing.listen_afresh()
 
     def _commit_by_hand(self) -> None:
-        self._input.append(self._decoder.finish())
-        if samples_to_ms(self._input.samples) < SHORTEST_COMMIT_MS:
-            held = f"it holds {samples_to_ms(self._input.samples)} ms of audio, {SHORTEST_COMMIT_MS} ms are needed"
-            raise ProtocolError("input_audio_buffer_commit_empty", f"The input audio buffer is too short: {held}.")
-        announced = self._turn in (turns.State.HEARING, turns.State.OVERLAPPING)
+        self._hearing.finish()
+        self._hearing.check_commit()
+        announced = self._turn in turns.SPEAKS
         item_id = self._speech_item_id if announced else self._new_id("item")
         self._drop_speech()
-        self._commit(item_id, self._input.start, self._input.end)
+        self._commit(item_id, self._hearing.take_all())
 
-    def _commit(self, item_id: str, start: int, end: int) -> None:
-        item = self._spoken_item(item_id, self._input.take(start, end))
-        self._look(item)
+    def _commit(self, item_id: str, pcm: np.ndarray) -> None:
+        item = self._spoken_item(item_id, pcm)
+        self._glimpses.show(item, self._busy_ms)
         previous = self._conversation.add(item)
         self._send(events.audio_committed(item_id, previous))
-        self._send(events.item_added(item.to_json(), previous))
-        self._send(events.item_done(item.to_json(), previous))
+        self._send(*events.item_complete(item.to_json(), previous))
         if self.settings.transcription is not None:
             self._transcriptions.expect(item)
 
     def _spoken_item(self, item_id: str, pcm: np.ndarray) -> Item:
-        self._check_room()
-        self._check_unheard(len(pcm))
+        self._conversation.check_room(self._limits)
+        self._conversation.check_unheard(len(pcm), self._limits)
         return Item(item_id, role="user", parts=[Part("input_audio", speech=pcm, samples=len(pcm))])
 
     def _clear(self) -> None:
-        self._input.append(self._decoder.finish())
+        self._hearing.finish()
         self._drop_speech()
-        self._input.drop_before(self._input.end)
+        self._hearing.clear()
         self._send(events.audio_cleared())
-
-    def _check_room(self) -> None:
-        if len(self._conversation) >= self._limits.items:
-            words = f"The conversation has {self._limits.items:,} items; delete some first."
-            raise ProtocolError("conversation_full", words)
-
-    def _check_unheard(self, samples: int) -> None:
-        limit_s = self._limits.unheard_audio_s
-        if self._conversation.unheard_samples + samples > ms_to_samples(limit_s * 1000):
-            words = f"More than {limit_s:g} s of audio wait for an answer; ask for one or delete some items first."
-            raise ProtocolError("too_much_unheard_audio", words)
 
     # Before the turn is over
 
-    def _notice_haste(self, sample: int) -> None:
-        """A turn that begins very soon after the last one is the rest of it."""
-        if self._silent_from is not None and sample - self._silent_from <= ms_to_samples(SPEAKS_ON_MS):
-            self._manner = self._manner.spoke_on(samples_to_ms(sample - self._silent_from))
-
     def _read_ahead(self) -> None:
         """Let the model hear what is being said, so that little is left to read when it has been said."""
-        if not self._abilities.overhears:
+        overheard = self._hearing.overhear() if self._abilities.overhears else None
+        if overheard is None:
             return
-        heard_to, silent_from = self._input.state.position, self._input.state.silence_from
-        said = self._overheard_to - self._speech_start
-        enough = heard_to - self._overheard_to >= max(ms_to_samples(READ_AHEAD_MS), said // 10)
-        silent = silent_from is not None and (
-            self._overheard_to < silent_from + ms_to_samples(FALLS_SILENT_MS) <= heard_to
-        )
-        if not (enough or silent):
-            return
+        said, pcm = overheard
         turns_before: tuple[Turn, ...] = ()
         instructions = ""
         if said == 0:
-            glimpsed = [self._glimpse.item] if self._glimpse is not None else []
-            turns_before = self._shown([*self._conversation, *glimpsed])[1]
+            turns_before = shown_of([*self._conversation, *self._glimpses.items])[1]
             instructions = instructions_of(self._conversation, self.settings.instructions)
-        pcm = self._input.copy(self._overheard_to, heard_to)
-        self._overheard_to = heard_to
         self._do(ReadAhead(Overheard(self.id, self._speech_item_id, said, pcm, turns_before, instructions)))
 
     def _answer_eagerly(self, now_ms: float) -> None:
         """The turn may be over: have it answered as if it were."""
-        detection, silent_from = self.settings.turn_detection, self._input.state.silence_from
-        if detection is None or not detection.create_response or silent_from is None:
+        detection, pcm = self.settings.turn_detection, self._hearing.so_far()
+        if detection is None or not detection.create_response or pcm is None:
             return
-        pcm = self._input.copy(self._speech_start, silent_from + ms_to_samples(KEPT_SILENCE_MS))
         try:
             asked = self._spoken_item(self._speech_item_id, pcm)
         except ProtocolError:  # it will be told of when the turn is over
             return
-        sight, self._glimpse = self._see(now_ms)
-        asked.dark_camera = sight == "dark" and self._glimpse is None
-        items = [*self._conversation, *([self._glimpse.item] if self._glimpse is not None else []), asked]
-        request = self._request(self._new_id("resp"), items, self._shown(items)[1], ResponseSettings.of(self.settings))
-        self._eager = EagerReply(request)
-        self._do(StartResponse(request))
-
-    def _take_over(self, request: Request) -> EagerReply | None:
-        """The eager answer to just this request. One to anything else is withdrawn."""
-        if self._eager is None or not self._eager.answers(request):
-            self._withdraw()
-            return None
-        eager, self._eager = self._eager, None
-        return eager
-
-    def _withdraw(self) -> None:
-        """The eager answer is to none of the user's questions: it has not been."""
-        eager, self._eager = self._eager, None
-        if eager is None:
-            return
-        self._do(CancelResponse(eager.response_id))
-        for attachment_id in sorted(eager.attachments):
-            self._do(CancelAttachment(attachment_id))
+        self._glimpses.look(asked, now_ms)
+        items = [*self._conversation, *self._glimpses.items, asked]
+        request = self._requests.request(items, shown_of(items)[1], ResponseSettings.of(self.settings), self.settings)
+        self._eager.start(request)
 
     # The camera
 
@@ -787,52 +572,17 @@ class Session:
 
     def _clear_camera(self) -> None:
         self._camera.clear()
-        self._glimpse = None
+        self._glimpses.drop()
 
     def _look_ahead(self, now_ms: float) -> None:
         """The user has begun to speak: let the model see what is new before he ends."""
-        sight, frame = self._camera.look(now_ms)
-        if sight == "new" and frame is not None:
-            if self._glimpse is None or self._camera.differ(frame, self._glimpse.frame):
-                self._glimpse = _Glimpse(frame, self._picture_item(frame))
-        glimpse = self._glimpse
+        self._glimpses.look_ahead(now_ms)
+        glimpse = self._glimpses.glimpse
         if glimpse is None or glimpse.sent or self._worker_is_busy or len(self._conversation) >= self._limits.items:
             return
         glimpse.sent = True
-        items, shown = self._shown([*self._conversation, glimpse.item])
-        job_id = self._new_id("look")
-        self._running[job_id] = _Running(None, None, self.id, items)
         instructions = instructions_of(self._conversation, self.settings.instructions)
-        self._do(StartResponse(Request(self.id, job_id, shown, instructions, prepare_only=True)))
-
-    def _look(self, asked: Item) -> None:
-        """The user's turn is about to become this item: before it comes what the camera shows, if that is new."""
-        now_ms = self._busy_ms
-        sight, glimpse = self._see(now_ms)
-        self._glimpse = None
-        if sight == "off":
-            return
-        self._do(ReportLook(sight if glimpse is None else "new"))
-        if glimpse is None:
-            asked.dark_camera = sight == "dark"
-            return
-        self._camera.shown(glimpse.frame, now_ms)
-        self._seen_item_id = glimpse.item.id
-        self._conversation.let_go_of_files(self._limits.unseen_files - 1)
-        self._add(glimpse.item)
-
-    def _see(self, now_ms: float) -> tuple[Sight, _Glimpse | None]:
-        """What the camera shows, and the picture of it that belongs before the user's turn, if that is new."""
-        glimpse = self._glimpse
-        sight, frame = self._camera.look(now_ms)
-        if sight == "off" or len(self._conversation) + 1 >= self._limits.items:
-            return "off", None
-        if frame is not None and (glimpse is None or self._camera.differ(frame, glimpse.frame)):
-            glimpse = _Glimpse(frame, self._picture_item(frame))
-        return sight, glimpse
-
-    def _picture_item(self, frame: Frame) -> Item:
-        return Item(self._new_id("item"), role="user", parts=[Part.of_picture(frame.picture)])
+        self._requests.prepare([*self._conversation, glimpse.item], instructions)
 
     # Turns
 
@@ -848,17 +598,22 @@ class Session:
         for action in actions:
             match action:
                 case turns.Action.PAUSE:
-                    self._pause()
+                    if self._pauses:
+                        self._playback.pause(self._now_ms)
                 case turns.Action.RESUME:
-                    self._resume()
+                    self._playback.resume(self._now_ms)
                 case turns.Action.ANNOUNCE_SPEECH:
-                    self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._speech_start)))
+                    self._send(events.speech_started(self._speech_item_id, samples_to_ms(self._hearing.speech_start)))
                 case turns.Action.INTERRUPT:
                     self._interrupt()
                 case turns.Action.COMMIT:
-                    self._commit(self._speech_item_id, self._speech_start, end)
+                    self._commit(self._speech_item_id, self._hearing.take(end))
                 case turns.Action.REPLY:
                     self._respond_to_turn()
+
+    @property
+    def _paced(self) -> bool:
+        return self._playback.paced
 
     @property
     def _pauses(self) -> bool:
@@ -869,36 +624,11 @@ class Session:
         """Whether it takes more than a cough to be heard: a reply sounds that speech would interrupt."""
         detection = self.settings.turn_detection
         interrupts = detection is not None and detection.interrupt_response and self._turn in turns.DOUBTFUL
-        return interrupts and (bool(self._audible) if self._paced else self._loudspeaker.sounds(now_ms))
-
-    def _pause(self) -> None:
-        if not self._pauses:
-            return
-        self._paused_id = next(iter(self._audible), self._last_sound_id)
-        self._loudspeaker.pause(self._now_ms)
-        if self._paced:
-            self._do(PauseAudio())
-        self._send(events.playout_paused(self._paused_id))
-
-    def _resume(self) -> None:
-        if self._paused_id is None:
-            return
-        if self._paced:
-            self._do(ResumeAudio())
-        self._loudspeaker.resume(self._now_ms)
-        self._send(events.playout_resumed(self._paused_id))
-        self._paused_id = None
-
-    def _flush(self) -> None:
-        if self._paced:
-            self._do(FlushAudio())
-        self._loudspeaker.stop(self._now_ms)
-        self._paused_id = None
+        return interrupts and self._playback.sounds(now_ms)
 
     def _interrupt(self) -> None:
         """Stop the sound before anything else, then the making of it."""
-        if self._audible or self._paused_id is not None or not self._paced:
-            self._flush()
+        self._playback.interrupt(self._now_ms)
         if self._active is not None:
             self._cancel_reply(self._active, "turn_detected")
 
@@ -908,8 +638,12 @@ class Session:
         if self._resumption.lost:
             self._resumption.owed = ResponseSettings.of(self.settings)
             return
+        self._respond_unasked(ResponseSettings.of(self.settings))
+
+    def _respond_unasked(self, settings: ResponseSettings) -> None:
+        """By no event of the client."""
         try:
-            self._respond(ResponseSettings.of(self.settings), Media(self._abilities.takes, self._limits))
+            self._respond(settings, Media(self._abilities.takes, self._limits))
         except ProtocolError as failure:  # what was to be answered has been deleted meanwhile
             self._send(events.error(failure, None))
 
@@ -917,10 +651,13 @@ class Session:
         if settings.in_conversation and self._active is not None:
             words = f"Response '{self._active.id}' is still being made; wait for its end or cancel it first."
             raise ProtocolError("conversation_already_has_active_response", words)
-        items = list(self._conversation) if settings.input is None else self._read_input(settings.input, media)
+        items = list(self._conversation)
+        if settings.input is not None:
+            wire = self.settings.input_format
+            items = read_input(settings.input, self._conversation, self._new_id, wire, self._limits, media)
         if media.missing:
             return
-        said, shown = self._shown(items)
+        said, shown = shown_of(items)
         instructions = settings.instructions
         asked = said[-1] if said and said[-1].role == "user" else None
         if asked is None:
@@ -930,90 +667,38 @@ class Session:
             # "Greet the user": without a question, the instructions are what is asked.
             shown, instructions = (*shown, Turn("user", instructions)), self.settings.instructions
 
-        request = self._request(self._new_id("resp"), items, shown, settings, instructions)
-        eager = self._take_over(request) if settings.in_conversation else None
+        request = self._requests.request(items, shown, settings, self.settings, instructions)
+        eager = self._eager.take_over(request) if settings.in_conversation else None
         request = request if eager is None else eager.request
         response_id = request.response_id
         conversation = self._conversation if settings.in_conversation else None
         conversation_id = self._conversation_id if settings.in_conversation else None
         reply = Reply(response_id, self._new_id("item"), settings, conversation, conversation_id, not self._paced)
-        running = _Running(reply, asked, request.session_id, said)
-        if settings.in_conversation:
-            self._stop_transcribing()
-        self._running[response_id] = running
+        self._requests.add(request, reply, asked, said)
         self._send(reply.created())
         if eager is None:
             self._do(StartResponse(request))
         if settings.in_conversation:
-            if asked is not None and asked.id == self._speech_item_id:
-                running.speech_end, self._speech_end = self._speech_end, None
+            if self._speech_end is not None and asked is not None and asked.id == self._speech_item_id:
+                self._latency.begin(response_id, reply.item.id, self._speech_end)
+                self._speech_end = None
             self._active = reply
             self._turn_event(turns.Event.REPLY_BEGAN)
         for output, came_ms in eager.outputs if eager is not None else ():
             self._receive_output(output, came_ms, self._busy_ms)
 
-    def _request(
-        self,
-        response_id: str,
-        items: list[Item],
-        shown: tuple[Turn, ...],
-        settings: ResponseSettings,
-        instructions: str | None = None,
-    ) -> Request:
-        """What is asked of the worker. instructions: instead of those of the settings."""
-        return Request(
-            self.id if settings.in_conversation else response_id,
-            response_id,
-            shown,
-            instructions_of(items, settings.instructions if instructions is None else instructions),
-            speak=settings.modality == "audio",
-            voice=self.settings.speaker(settings.voice),
-            max_output_tokens=settings.max_output_tokens,
-            attachments=settings.in_conversation and bool(self._abilities.makes),
-            stream_music=self.settings.stream_music,
-        )
+    def _reply_text(self, reply: Reply, text: str, came_ms: float) -> None:
+        self._latency.passed(reply.id, milestones.FIRST_TOKEN, came_ms)
+        self._send(*reply.text(text))
 
-    @staticmethod
-    def _shown(items: list[Item]) -> tuple[tuple[Item, ...], tuple[Turn, ...]]:
-        """Those of the items that the model is shown, and how it is shown them."""
-        said = [(item, turn) for item in items if (turn := turn_of(item)) is not None]
-        return tuple(item for item, _ in said), tuple(turn for _, turn in said)
-
-    def _read_input(self, given: tuple[object, ...], media: Media) -> list[Item]:
-        if len(given) > self._limits.items:
-            raise ProtocolError("invalid_value", "'response.input' holds too many items.", "response.input")
-        items = []
-        for index, one in enumerate(given):
-            fields = Fields(one, f"response.input[{index}]")
-            if fields.anything("type") == "item_reference":
-                items.append(self._conversation.get(fields.text("id")))
-            else:
-                new_id = self._new_id("item")
-                items.append(read_item(fields, new_id, self.settings.input_format, self._limits, media))
-        return items
-
-    def _reply_text(self, running: _Running, text: str, came_ms: float) -> None:
-        if running.reply is None or running.reply.ended:
-            return
-        self._passed(running, milestones.FIRST_TOKEN, came_ms)
-        self._send(*running.reply.text(text))
-
-    def _reply_speech(self, running: _Running, pcm: np.ndarray, came_ms: float, now_ms: float) -> None:
-        reply = running.reply
-        if reply is None or reply.ended:
-            return
-        self._passed(running, milestones.FIRST_AUDIO, came_ms)
-        self._has_spoken = True
+    def _reply_speech(self, reply: Reply, pcm: np.ndarray, came_ms: float, now_ms: float) -> None:
+        self._latency.passed(reply.id, milestones.FIRST_AUDIO, came_ms)
         self._send(*reply.speech(pcm))
-        self._loudspeaker.play(pcm, now_ms)
-        self._last_sound_id = reply.id
-        if self._paced:
-            self._audible[reply.id] = reply.item
-            self._do(PlayAudio(reply.id, reply.item.id, pcm))
+        self._playback.play(reply, pcm, now_ms)
 
-    def _finished(self, running: _Running, output: Finished) -> None:
-        del self._running[output.response_id]
-        self._settle(running, output.user_tokens)
+    def _finished(self, running: Running, output: Finished) -> None:
+        self._requests.end(output.response_id)
+        running.settle(output.user_tokens)
         reply = running.reply
         if reply is None:
             return
@@ -1023,150 +708,67 @@ class Session:
             self._conversation.compact(self._limits.history_tokens)
         if reply.ended:
             return
-        running.worker_milestones_ms = output.milestones_ms
         if output.reason == "max_output_tokens":
-            details = {"type": "incomplete", "reason": output.reason}
-            self._end_reply(running, "incomplete", details, output.usage)
+            self._end_reply(reply, "incomplete", {"type": "incomplete", "reason": output.reason}, output)
         elif output.reason == "cancelled":  # by the worker, which nobody asked to
-            details = {"type": "cancelled", "reason": "client_cancelled"}
-            self._end_reply(running, "cancelled", details, output.usage)
+            self._end_reply(reply, "cancelled", {"type": "cancelled", "reason": "client_cancelled"}, output)
         else:
-            self._end_reply(running, "completed", None, output.usage)
+            self._end_reply(reply, "completed", None, output)
 
-    def _failed(self, running: _Running, output: Failed) -> None:
-        del self._running[output.response_id]
-        if output.code == "worker_restarted" and running.reply is not None and not running.reply.ended:
+    def _failed(self, running: Running, output: Failed) -> None:
+        self._requests.end(output.response_id)
+        reply = running.live_reply
+        if reply is not None and output.code == "worker_restarted":
             self._send(events.session_interrupted(output.code))
         if running.asked is not None:
             self._send(*self._transcriptions.failed(running.asked, output.code, output.message))
-        if running.reply is not None and not running.reply.ended:
+        if reply is not None:
             failure = {"type": "server_error", "code": output.code, "message": output.message}
-            self._end_reply(running, "failed", {"type": "failed", "error": failure})
+            self._end_reply(reply, "failed", {"type": "failed", "error": failure})
 
     def _cancel_reply(self, reply: Reply, reason: str) -> None:
         """The client hears of the end now; the worker's own end of it comes later and only settles the tokens."""
         self._do(CancelResponse(reply.id))
-        self._end_reply(self._running[reply.id], "cancelled", {"type": "cancelled", "reason": reason})
+        self._end_reply(reply, "cancelled", {"type": "cancelled", "reason": reason})
 
-    def _end_reply(self, running: _Running, status: Status, details: Json | None, usage: Usage | None = None) -> None:
-        reply = running.reply
-        assert reply is not None
-        self._send(*reply.end(status, details, usage))
-        if self._paced and reply.id in self._audible:
-            self._do(FinishAudio(reply.id))
+    def _end_reply(self, reply: Reply, status: Status, details: Json | None, output: Finished | None = None) -> None:
+        """output: of the worker, which has made all of it."""
+        self._send(*reply.end(status, details, None if output is None else output.usage))
+        self._playback.finish(reply.id)
         self._send(events.rate_limits_updated(self._limits.events_per_second))
-        self._do(ReportReply(status, running.worker_milestones_ms))
-        if milestones.FIRST_AUDIO in running.milestones_ms and milestones.FIRST_PACKET not in running.milestones_ms:
-            self._leaving[reply.id] = running
-        else:
-            self._tell_latency(running)
+        self._do(ReportReply(status, {} if output is None else output.milestones_ms))
+        self._latency.end(reply.id)
         if reply is self._active:
             self._active = None
             self._turn_event(turns.Event.REPLY_ENDED)
-
-    def _tell_latency(self, running: _Running | None) -> None:
-        """All that there will be of an answer's milestones is known."""
-        if running is None or running.reply is None or running.speech_end is None or not running.milestones_ms:
-            return
-        reply, passed = running.reply, dict(running.milestones_ms)
-        self._do(ReportMilestones(passed))
-        if milestones.FIRST_PACKET in passed:
-            self._unheard.append(reply.id)
-            end_ms, total_ms = samples_to_ms(running.speech_end.sample), passed[milestones.FIRST_PACKET]
-            self._send(events.latency_updated(reply.id, reply.item.id, end_ms, passed, total_ms))
-
-    def _first_sound(self, response_id: str, first_sound_ms: float) -> None:
-        if response_id not in self._unheard:
-            words = "There is no such response whose first sound was not reported yet."
-            raise ProtocolError("response_not_found", words, "response_id")
-        self._unheard.remove(response_id)
-        self._do(ReportMilestones({milestones.FIRST_SOUND: first_sound_ms}))
-
-    def _passed(self, running: _Running, milestone: str, now_ms: float) -> None:
-        """Note when the first of something came, counted from the end of the user's speech."""
-        end = running.speech_end
-        if end is not None and milestone not in running.milestones_ms:
-            running.milestones_ms.setdefault(milestones.END_OF_SPEECH, end.waited_ms)
-            running.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
 
     # Attachments
 
     def _receive_attachment(self, output: AttachmentOutput, now_ms: float) -> None:
         if isinstance(output, AttachmentStarted):
             self._start_work(output)
-            return
-        work = self._works.get(output.attachment_id)
-        if work is None:  # cancelled
-            return
-        self._busy_ms = now_ms
-        match output:
-            case AttachmentProgress():
-                self._send(*work.progress(output, now_ms))
-            case MusicDelta():
-                self._send(*work.music(output))
-            case PictureDone() | MusicDone():
-                del self._works[output.attachment_id]
-                work.item.tokens = output.tokens
-                self._keeping[work.id] = work
-                self._do(KeepAttachment(work.id, output))
-            case AttachmentFailed(code=code, message=message):
-                del self._works[output.attachment_id]
-                self._send(*work.failed(code, message))
-                self._do(ReportAttachment(work.kind, "failed"))
+        elif self._works.receive(output, now_ms):
+            self._busy_ms = now_ms
 
     def _start_work(self, output: AttachmentStarted) -> None:
-        running = self._running.get(output.response_id)
+        running = self._requests.get(output.response_id)
         reply = running.reply if running is not None else None
-        full = len(self._conversation) >= self._limits.items or len(self._works) >= self._limits.works
-        if running is None or reply is None or reply.status == "cancelled" or not reply.in_conversation or full:
-            self._do(CancelAttachment(output.attachment_id))
-            return
-        work = Work(self._new_id("att"), self._new_id("item"), output, self._preview)
-        self._works[output.attachment_id] = work
-        self._send(*work.added(self._conversation, running.last_work_id or reply.last_id))
-        running.last_work_id = work.item.id
+        if running is None or reply is None or reply.status == "cancelled" or not reply.in_conversation:
+            self._works.refuse(output)
+        else:
+            item = self._works.start(output, running.last_work_id or reply.last_id)
+            if item is not None:
+                running.last_work_id = item.id
 
     def receive_kept(self, attachment_id: str, kept: Kept | ProtocolError) -> None:
         """What came of KeepAttachment."""
-        work = self._keeping.pop(attachment_id, None)
-        if work is None:  # cancelled
-            self._do(ForgetAttachment(attachment_id))
-        elif isinstance(kept, ProtocolError):
-            self._send(*work.failed(kept.code, kept.message))
-            self._do(ReportAttachment(work.kind, "failed"))
-        else:
-            self._send(*work.completed(kept))
-            self._do(ReportAttachment(work.kind, "made"))
-
-    def _unfinished(self) -> list[Work]:
-        return [*self._works.values(), *self._keeping.values()]
-
-    def _cancel_work(self, work: Work) -> None:
-        if self._works.pop(work.responders_id, None) is not None:
-            self._do(CancelAttachment(work.responders_id))
-        self._keeping.pop(work.id, None)
-        self._send(*work.cancelled())
-        self._do(ReportAttachment(work.kind, "cancelled"))
-
-    # History
-
-    def _settle(self, running: _Running, user_tokens: tuple[int, ...]) -> None:
-        if running.asked is not None:
-            running.asked.settle(user_tokens)
-
-    def _truncate_to_what_was_heard(self, item: Item, played_ms: int) -> None:
-        heard_ms = min(played_ms, samples_to_ms(item.parts[0].samples))
-        try:
-            item.truncate(0, heard_ms)
-        except ProtocolError:  # still being made: the client cleared the sound of a reply that goes on
-            return
-        self._send(events.item_truncated(item.id, 0, heard_ms))
+        self._works.receive_kept(attachment_id, kept)
 
     # A lost connection
 
     def _connected(self, now_ms: float) -> None:
-        self._now_ms = self._busy_ms = self._audio_ms = now_ms
-        self._microphone_missed = False
+        self._now_ms = self._busy_ms = now_ms
+        self._hearing.connect(now_ms)
         self._resumption.renew()
 
     def _break_off(self, reply: Reply) -> None:
@@ -1176,17 +778,14 @@ class Session:
         if reply.in_conversation:
             self._resumption.owed = self._resumption.owed or reply.settings
             expect_whole_sound(reply.item)
-            if reply.item not in self._audible.values():
+            if not self._playback.awaits_report(reply.id):
                 self._cut(reply.item, sent_ms)
 
     def _cut(self, item: Item, heard_ms: float) -> None:
         """So much of an answer was heard at most. One of which that is no word has not been given."""
         if not self._conversation.has(item.id):
             return
-        if self._playing is not None and self._playing.item is item:
-            heard_ms = min(heard_ms, self._reached_ms - self._playing.since_ms)
-        if item.parts[0].spoken and heard_ms < samples_to_ms(item.parts[0].samples):
-            self._truncate_to_what_was_heard(item, max(0, int(heard_ms)))
+        self._playback.cut(item, heard_ms)
         if item.text == "":
             self._conversation.delete(item.id)
             self._send(events.item_deleted(item.id))
@@ -1197,17 +796,14 @@ class Session:
     def _answer_what_is_owed(self) -> None:
         """Unless the user has heard some of the answer."""
         owed, self._resumption.owed = self._resumption.owed, None
-        said, _ = self._shown(list(self._conversation))
+        said, _ = shown_of(self._conversation)
         if owed is None or not (owed.instructions_given or (said and said[-1].role == "user")):
             return
-        try:
-            self._respond(owed, Media(self._abilities.takes, self._limits))
-        except ProtocolError as failure:  # what was to be answered is gone
-            self._send(events.error(failure, None))
+        self._respond_unasked(owed)
 
     # Transcription
 
-    def _transcribed(self, running: _Running, text: str, done: bool = False) -> None:
+    def _transcribed(self, running: Running, text: str, done: bool = False) -> None:
         running.transcript = text
         if running.asked is not None:
             self._send(*self._transcriptions.heard(running.asked, text, done))
@@ -1217,41 +813,18 @@ class Session:
         if self._worker_is_busy:
             return
         item = self._transcriptions.next(self._conversation)
-        if item is None:
-            return
-        job_id = self._new_id("trans")
-        items, shown = self._shown(self._conversation.until(item))
-        self._running[job_id] = _Running(None, item, self.id, items)
-        self._do(StartResponse(Request(self.id, job_id, shown, self.settings.instructions, transcript_only=True)))
-
-    def _stop_transcribing(self) -> None:
-        """An answer is to be made, and will bring the transcript."""
-        for job_id, running in list(self._running.items()):
-            if running.reply is None and running.asked is not None:
-                del self._running[job_id]
-                self._do(CancelResponse(job_id))
+        if item is not None:
+            self._requests.transcribe(item, self._conversation.until(item), self.settings.instructions)
 
     # Endings
 
     @property
     def _worker_is_busy(self) -> bool:
         """With this conversation."""
-        running = (running.worker_session_id for running in self._running.values())
-        return self._eager is not None or self.id in running
+        return self._eager.waiting or self._requests.busy
 
     def _expire(self, code: str, words: str) -> None:
         if not self.closed:
             self.closed = True
             self._send(events.error(ProtocolError(code, words), None))
             self._do(CloseSession(1000, words))
-
-    def _do(self, action: Action) -> None:
-        self._actions.append(action)
-
-    def _send(self, *messages: Json) -> None:
-        for message in messages:
-            event = {"type": message["type"], "event_id": self._new_id("event"), **message}
-            if self._resumption.lost:
-                self._resumption.miss(event)
-            else:
-                self._do(SendEvent(event))

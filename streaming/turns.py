@@ -23,6 +23,9 @@ class State(Enum):
     OWING = auto()  # the user has spoken during a reply; another one is due when it ends
 
 
+SPEAKS = (State.HEARING, State.OVERLAPPING)
+"""It is sure that the user speaks."""
+
 DOUBTS = (State.DOUBTING, State.DOUBTING_REPLY)
 DOUBTFUL = (State.LISTENING, State.REPLYING)
 """Where speech may be suspected before it has begun."""

@@ -25,6 +25,7 @@ from streaming.actions import (
     StartResponse,
 )
 from streaming.events import Limits
+from streaming.hearing import STALLED_MS
 from streaming.playout import Played, Started, Stopped
 from streaming.session import Session
 from streaming.settings import SessionSettings
@@ -1296,7 +1297,7 @@ def test_a_client_that_decides_itself_what_was_speech_ends_the_pause(event):
 def test_a_microphone_that_stops_in_the_middle_of_a_cough_ends_the_pause():
     talk, _ = speaking(paced=True)
     talk.speak(tone(0.2))
-    assert types(talk.tick(talk.now_ms + session_module.STALLED_MS + 1)) == ["output_audio_buffer.resumed"]
+    assert types(talk.tick(talk.now_ms + STALLED_MS + 1)) == ["output_audio_buffer.resumed"]
     assert talk.actions == [PauseAudio(), ResumeAudio()]
 
 

@@ -15,7 +15,7 @@ from streaming.actions import (
     ReadAhead,
     ReportReply,
 )
-from streaming.session import FALLS_SILENT_MS, KEPT_SILENCE_MS
+from streaming.hearing import FALLS_SILENT_MS, KEPT_SILENCE_MS
 from streaming.types import (
     SPEECH_RATE,
     Abilities,

@@ -129,7 +129,7 @@ def test_progress_comes_a_few_times_a_second_and_never_goes_back() -> None:
 
 def test_a_thumbnail_shows_what_there_is() -> None:
     talk, one, _ = begun()
-    talk.session._works["w"]._preview = lambda pixels: f"data:,{pixels.shape[0]}"
+    talk.session._works._making["w"]._preview = lambda pixels: f"data:,{pixels.shape[0]}"
     (message,) = talk.output(AttachmentProgress(one, "w", 0.5, scene()))
     assert message["thumbnail"] == "data:,96"
 
