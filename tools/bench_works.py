@@ -53,21 +53,28 @@ async def make(peer: Peer, kind: str, asked: str, meanwhile: str) -> Made:
     await until(lambda: bool(announced(record)), WORK_TIMEOUT_S, f"{asked!r} made nothing")
     await until(lambda: heard_out(record, 1), WORK_TIMEOUT_S, f"{asked!r} was not answered aloud")
     peer.write(meanwhile)
-    await until(lambda: ended(record) and heard_out(record, 2), WORK_TIMEOUT_S, f"{asked!r} did not come to its end")
-    end = (record.all(f"{_ATTACHMENT}.completed") + record.all(f"{_ATTACHMENT}.failed"))[0]
+    await until(lambda: heard_out(record, 2), WORK_TIMEOUT_S, f"{meanwhile!r} was not answered aloud")
+    await until(
+        lambda: all(ended(record, work) for work in announced(record)),
+        WORK_TIMEOUT_S,
+        f"{asked!r} did not come to its end",
+    )
+    begun = announced(record)[0]
+    end = ended(record, begun)[0]
     failure = end.event["error"]["message"] if "error" in end.event else None
-    seconds = end.at - announced(record)[0].at
-    return Made(kind, asked, seconds, failure, speech(record, end.at))
+    return Made(kind, asked, end.at - begun.at, failure, speech(record, end.at))
 
 
 def announced(record: Record) -> list[Told]:
     """The items that are works."""
     items = record.all("conversation.item.added")
-    return [told for told in items if told.event["item"]["content"][0]["type"] in _WORKS]
+    return [told for told in items if any(part["type"] in _WORKS for part in told.event["item"]["content"])]
 
 
-def ended(record: Record) -> bool:
-    return bool(record.all(f"{_ATTACHMENT}.completed") or record.all(f"{_ATTACHMENT}.failed"))
+def ended(record: Record, work: Told) -> list[Told]:
+    """What was told of its end; nothing until then."""
+    ends = record.all(f"{_ATTACHMENT}.completed") + record.all(f"{_ATTACHMENT}.failed")
+    return [told for told in ends if told.event["item_id"] == work.event["item"]["id"]]
 
 
 def heard_out(record: Record, replies: int) -> bool:
