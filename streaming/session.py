@@ -480,7 +480,7 @@ class Session:
 
     def _speech_began(self, now_ms: float) -> None:
         self._busy_ms = now_ms
-        self._speech_item_id = self._new_id("item")
+        self._speech_item_id, self._speech_end = self._new_id("item"), None
         self._turn_event(turns.Event.SPEECH_BEGAN)
         self._look_ahead(now_ms)
 

@@ -591,6 +591,17 @@ def test_a_typed_question_has_no_latency_even_after_unanswered_speech():
     assert "response.latency.updated" not in types(talk.answered("in writing"))
 
 
+def test_speech_that_is_committed_by_hand_does_not_count_from_the_end_of_speech_before():
+    talk = Talk()
+    talk.update(audio={"input": {"turn_detection": {"type": "server_vad", "create_response": False}}})
+    talk.speak(utterance())
+    assert "input_audio_buffer.speech_started" in types(talk.speak(tone(0.6)))
+    talk.send({"type": "input_audio_buffer.commit"})
+    talk.respond()
+    talk.output(*answer(talk.requests[-1]))
+    assert "response.latency.updated" not in types(talk.leave(talk.requests[-1].response_id))
+
+
 # Input audio ----------------------------------------------------------------------------------------------------------
 
 
