@@ -669,11 +669,12 @@ class AnyGPTResponder:
     def _within_context(self, system: int, turns: list[list[int]], reserve: int) -> Iterator[int]:
         """The tokens of the latest turns that leave room for the system line and the reply.
 
-        Turns go in pairs, so that the user's still comes first. Refused when the last one alone is too long.
+        Turns go in pairs, so that the user's still comes first. Refused when the last one alone is too long. Which turns
+        are left depends on them alone and not on what is asked: what is read ahead must begin as the reply's prompt will.
         """
-        room = self._room - system - reserve
-        if len(turns[-1]) > room:
+        if len(turns[-1]) > self._room - system - reserve:
             raise Refused("input_too_long", "That was too long to answer: please say it in fewer words.")
+        room = self._room - system - self._longest_reply
         excess = sum(map(len, turns)) - room
         if excess > 0:
             block = max(1, room // FORGET_SHARE)
@@ -685,12 +686,17 @@ class AnyGPTResponder:
         return (token for turn in turns[start:] for token in turn)
 
     def _reserve(self, heard: bool, request: Request) -> int:
-        """Tokens to keep free for the reply: its longest, though never more than half of the context."""
+        """Tokens to keep free for this reply: its longest, though never more than half of the context."""
         limits = self._generation
         reply = limits.text.max_tokens + limits.speech.max_tokens * request.speak
         reply += (IMAGE_TOKENS + 2) * (request.attachments and "image" in self.media.makes)
         reply = min(reply, request.max_output_tokens or reply)
         return min(limits.text.max_tokens * heard + reply * (not request.transcript_only), self._room // 2)
+
+    @property
+    def _longest_reply(self) -> int:
+        """What any request may need at most: _reserve."""
+        return self._reserve(True, Request("", "", (), attachments=True))
 
     @property
     def _music_frames(self) -> int:

@@ -660,6 +660,20 @@ def test_what_was_read_ahead_need_not_be_computed_again(babble: House) -> None:
     assert len(last.user_tokens) - last.usage.audio_in < 60
 
 
+def test_what_was_read_ahead_begins_as_the_prompt_of_any_reply(babble: House) -> None:
+    pcm = utterance(0.6, seed=8)
+    turns: list[Turn] = []
+    anew = []
+    for number in range(40):
+        turns += [Turn("user", f"and number {number}"), Turn("assistant", "yes")]
+        read_ahead(babble, pieces(pcm, 4_000, tuple(turns), f"{number}"))
+        request = Request(f"{number}", f"{number}", (*turns, Turn("user", speech=pcm)), speak=False)
+        usage = finished(babble.run(request)[f"{number}"]).usage
+        anew.append(usage.text_in + usage.audio_in - usage.cached > 60)
+        babble.responder.close_session(f"{number}")
+    assert 1 <= anew.count(True) <= 8, "where the growing utterance itself fills the context, and nowhere else"
+
+
 def test_who_goes_on_after_an_eager_answer_is_read_on(babble: House) -> None:
     pcm = utterance(1.2, seed=5)
     alone = finished(babble.ask(Turn("user", speech=pcm), session="alone"))
