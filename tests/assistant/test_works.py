@@ -196,7 +196,11 @@ def test_a_picture_is_perceived_and_stands_before_the_words(artist: House) -> No
 
 
 @pytest.mark.parametrize("words", [Turn("user", "what is this?"), spoken()], ids=["typed", "spoken"])
-@pytest.mark.parametrize("what", [Turn("user", image=PICTURE), Turn("user", music=MUSIC[::2])], ids=["picture", "music"])
+@pytest.mark.parametrize(
+    "what",
+    [Turn("user", image=PICTURE), Turn("user", music=MUSIC[::2])],  # with the longest reply it fills the context
+    ids=["picture", "music"],
+)
 def test_the_next_turn_finds_all_of_it_in_the_cache(artist: House, what: Turn, words: Turn) -> None:
     first = run(artist, asking(what, words, attachments=False))
     (seen,), last = only(first, Perceived), finished([first[-1]])
