@@ -669,8 +669,8 @@ class AnyGPTResponder:
     def _within_context(self, system: int, turns: list[list[int]], reserve: int) -> Iterator[int]:
         """The tokens of the latest turns that leave room for the system line and the reply.
 
-        Turns go in pairs, so that the user's still comes first. Refused when the last one alone is too long. What is left
-        depends on the turns and not on what is asked: what is read ahead must begin as the reply's prompt will.
+        Turns go in pairs, so that the user's still comes first. Refused when the last one alone is too long. What is
+        left depends on the turns and not on what is asked: what is read ahead must begin as the reply's prompt will.
         """
         if len(turns[-1]) > self._room - system - reserve:
             raise Refused("input_too_long", "That was too long to answer: please say it in fewer words.")
