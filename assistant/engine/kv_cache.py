@@ -45,7 +45,8 @@ class KVCache:
         slots = pages * page_size
         self._copies = torch.device(device).type == "cpu"
         if self._copies:
-            self._store = torch.empty(2, layers, kv_heads, slots, head_dim, dtype=dtype).transpose(2, 3)
+            # Written to at once: the system gives memory when it is first touched, and a conversation should not wait.
+            self._store = torch.empty(2, layers, kv_heads, slots, head_dim, dtype=dtype).zero_().transpose(2, 3)
         else:
             self._store = torch.empty(2, layers, slots, kv_heads, head_dim, dtype=dtype, device=device)
         self.keys, self.values = self._store.unbind()
