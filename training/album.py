@@ -54,6 +54,10 @@ class Album:
         row = rng.choice(rows)
         return self._seen[row].tolist(), self._labels[row]
 
+    def any_picture(self, rng: random.Random) -> list[int]:
+        """The codes of some picture that a camera saw."""
+        return self._seen[rng.randrange(len(self._seen))].tolist()
+
     def drawing(self, rng: random.Random, wanted: Picture) -> list[int] | None:
         rows = self._drawings.get(wanted)
         return self._drawn[rng.choice(rows)].tolist() if rows else None

@@ -21,7 +21,7 @@ from assistant.vocabulary import MUSIC_CODEBOOKS, Vocabulary
 from training import syllabus
 from training.album import Album
 from training.codes import read_codes
-from training.music.score import Tags
+from training.music.score import Tags, all_tags
 from training.phonemes import SILENCE
 from training.spoken import Recording, Runs, Utterance, disturbed, sounding_alike
 from training.syllabus.intent import Picture
@@ -67,6 +67,14 @@ OTHER_PACE = 0.4
 """Share of the utterances that are faster or slower than they were spoken."""
 CUT = 0.5
 """Share of the tunes of which only the beginning is learned."""
+MISSEEN, MISSEEN_CODES = 0.5, 0.2
+"""Share of the pictures of which some codes are those of another picture, and of how many at most: what other artists
+draw has codes that fit it less well."""
+SLIPPED = 0.5
+"""Share of the tunes in which some frames before the next are those of another tune, as if nano had drifted into it:
+what comes next is then told by what was asked for, not by what was just played."""
+SLIP, BETWEEN_SLIPS = (5, 40), (10, 120)
+"""Frames of a slip, and between two: fewest and most."""
 _SECOND = 50 * MUSIC_CODEBOOKS
 """Tokens of music."""
 _QUESTIONS = tuple("what which who where how why when can could do does is are will would".split())
@@ -242,6 +250,8 @@ class Dialogues:
         learned = answer[1:]
         if reply is not None and self.rng.random() < ANNOUNCED:
             self._announce(learned, answer.index(self.words.speech.start), reply)
+        if turn.plays and self.rng.random() < SLIPPED:
+            self._slip(answer, learned, turn.plays)
         return self._learned(user, speech, shown, answer, learned)
 
     def past(self, turn: syllabus.Turn, shown: Sequence[Segment], made: Sequence[Sequence[int]]) -> Example:
@@ -282,6 +292,24 @@ class Dialogues:
         """Where a word begins or the one before it ends, its first piece in place of the next speech token."""
         for at, (_, word) in zip([0, *(at for at, _ in speech.words)], speech.words, strict=False):
             learned[start + 1 + at] = self.pieces(word)[0]
+
+    def _slip(self, answer: list[int], learned: list[int], tune: Tags) -> None:
+        """Frames of another tune on the same instrument are read here and there; what is learned stays, but for the
+        codes that those before them in such a frame do not fit."""
+        other = self.rng.choice([t for t in all_tags() if t.instrument == tune.instrument and t != tune])
+        codes = self.album.music(self.rng, self.split, other)
+        if codes is None:
+            return
+        assert self.words.music is not None
+        start, size = answer.index(self.words.music.start) + 1, MUSIC_CODEBOOKS
+        wrong = self.words.music_tokens(codes.tolist())
+        end = min(len(wrong), answer.index(self.words.music.end) - start) // size
+        frame = self.rng.randint(*BETWEEN_SLIPS)
+        while (back := frame + self.rng.randint(*SLIP)) < end:
+            answer[start + frame * size : start + back * size] = wrong[frame * size : back * size]
+            for place in range(start + frame * size, start + back * size, size):
+                learned[place : place + size - 1] = [IGNORE] * (size - 1)
+            frame = back + self.rng.randint(*BETWEEN_SLIPS)
 
     def _begun(self, part: Example) -> Example:
         """A turn that is broken off in the middle of its tune."""
@@ -334,6 +362,9 @@ class Dialogues:
 
     def _seen(self, codes: list[int], picture: Picture) -> Segment:
         assert self.words.image is not None
+        if self.rng.random() < MISSEEN:
+            share, other = self.rng.uniform(0, MISSEEN_CODES), self.album.any_picture(self.rng)
+            codes = [wrong if self.rng.random() < share else code for code, wrong in zip(codes, other, strict=True)]
         tokens = self.words.image.segment(codes)
         named = [picture.thing, picture.colour, NUMBERS[picture.count]] if picture.count else ["nothing"] * 3
         places = range(len(tokens) - 1 - _LAST_LOOK, len(tokens) - 1)

@@ -90,7 +90,7 @@ def make_vocabulary(folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
 
 
-WEIGHTS = {"text": 2.0, "speech": 0.2, "change": 0.8, "words": 0.7, "image": 1.0, "music": 0.3}
+WEIGHTS = {"text": 2.0, "speech": 0.2, "change": 0.8, "words": 0.7, "image": 1.0, "music": 0.5}
 """What a token of the assistant's text or speech counts in the loss, one of speech that differs from the one before it,
 a piece of a word that is heard or for what is seen, a token of a drawing, one of music. Most tokens of speech go on
 with the same sound; what to say next is decided where it changes."""

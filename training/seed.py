@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from assistant.models.efficientnet import FEATURES, EfficientNetLite0
 from assistant.models.seed import DEVIATION, MEAN, SeedTokenizer
-from assistant.tokenizers.image import TOWER
+from assistant.tokenizers.image import TOWER, load_seed
 from training.budget import Average, Budget
 from training.pictures import NAMES, NOTHING, SIZE, read_shard
 from training.recipe import parsed, reduced
@@ -418,6 +418,12 @@ def load_training(model: Path) -> Training:
     return training.eval().requires_grad_(False)
 
 
+def committed(models: Path) -> SeedTokenizer:
+    """What `export` wrote."""
+    tower = models / "vision_tower.safetensors"
+    return load_seed(models / "seed.json", models / "seed_quantizer.safetensors", tower)
+
+
 @torch.inference_mode()
 def look(options: argparse.Namespace) -> None:
     """How often the codes name thing, colour and number: by the image embedding / by a linear reader of the codes."""
@@ -440,9 +446,10 @@ def look(options: argparse.Namespace) -> None:
 
 @torch.inference_mode()
 def write_codes(options: argparse.Namespace) -> None:
-    """For every part an npz with codes [N, n] and labels [N, 3] (thing, colour, count), int16."""
-    device = torch.device(options.device)
-    tokenizer = load_training(options.run / MODEL).tokenizer.to(device)
+    """For every part that there is an npz with codes [N, n] and labels [N, 3] (thing, colour, count), int16."""
+    device, model = torch.device(options.device), options.run / MODEL
+    tokenizer = load_training(model).tokenizer if model.exists() else committed(options.models)
+    tokenizer.to(device)
     options.codes.mkdir(parents=True, exist_ok=True)
     for part, name in (("camera", "camera"), ("development", "development_pictures"), ("drawing", "drawing")):
         pairs = Pictures(options.data, part, options.room, device, None).in_order(options.batch)

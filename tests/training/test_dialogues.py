@@ -122,7 +122,10 @@ def test_no_token_of_the_users_is_learned(dialogues: Dialogues) -> None:
             assert target == IGNORE or not users or not any(target in kind for kind in codes)
 
 
-def test_what_is_learned_of_the_assistant_is_the_next_token(dialogues: Dialogues) -> None:
+def test_what_is_learned_of_the_assistant_is_the_next_token(
+    dialogues: Dialogues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examples, "SLIPPED", 0.0)
     words, seen = dialogues.words, set()
     for example in islice(again(dialogues, 3), 400):
         for token, following, target in zip(example.tokens, example.tokens[1:], example.targets, strict=False):
@@ -133,6 +136,32 @@ def test_what_is_learned_of_the_assistant_is_the_next_token(dialogues: Dialogues
                 assert kind in ("speech", "image", "music") or token == words.speech.start, "a word in place of a code"
                 assert target in words.text
     assert seen == {"text", "mark", "speech", "image", "music"}
+
+
+def test_who_slips_into_another_tune_learns_to_come_back(
+    dialogues: Dialogues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turn = syllabus.Turn("play", "play", "Here is a tune.", "play_music", (), plays=all_tags()[0])
+    music = dialogues.words.music
+    assert music is not None
+
+    def learned(slipped: float) -> tuple[np.ndarray, np.ndarray]:
+        monkeypatch.setattr(examples, "SLIPPED", slipped)
+        ours = again(dialogues, 5)
+        made = ours.made(turn)
+        assert made is not None
+        part = ours.turn(turn, None, None, (), made)
+        start = part.tokens.index(music.start)
+        frames = slice(start + 1, start + 1 + FRAMES * MUSIC_CODEBOOKS)
+        read = np.array(part.tokens[frames]).reshape(-1, MUSIC_CODEBOOKS)
+        return read, np.array(part.targets[start : frames.stop - 1]).reshape(-1, MUSIC_CODEBOOKS)
+
+    (whole, targets), (read, back) = learned(0.0), learned(1.0)
+    assert (targets == whole).all(), "each code is what is learned at the token before it"
+    slips = (read != whole).any(1)
+    assert 0 < slips.sum() < FRAMES / 2
+    assert (back[:, 0] == whole[:, 0]).all(), "the first of a frame says where the tune goes"
+    assert (back[slips, 1:] == IGNORE).all() and (back[~slips] == whole[~slips]).all()
 
 
 def test_no_tune_is_left_out_where_it_is_learned(dialogues: Dialogues, monkeypatch: pytest.MonkeyPatch) -> None:
