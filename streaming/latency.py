@@ -29,6 +29,7 @@ class _Answer:
     item_id: str
     speech_end: SpeechEnd
     made: bool = False
+    silent: bool = False  # none of the sound that was made of it will leave any more
     milestones_ms: dict[str, float] = field(default_factory=dict)
 
 
@@ -49,7 +50,10 @@ class Latency:
     def passed(self, response_id: str, milestone: str, now_ms: float) -> None:
         """The first of something came, or one more."""
         answer = self._answers.get(response_id)
-        if answer is not None and milestone not in answer.milestones_ms:
+        if answer is None:
+            return
+        answer.silent &= milestone != milestones.FIRST_AUDIO
+        if milestone not in answer.milestones_ms:
             end = answer.speech_end
             answer.milestones_ms.setdefault(milestones.END_OF_SPEECH, end.waited_ms)
             answer.milestones_ms[milestone] = round(end.waited_ms + now_ms - end.sure_at_ms, 1)
@@ -61,7 +65,7 @@ class Latency:
             return
         answer.made = True
         passed = answer.milestones_ms
-        if milestones.FIRST_AUDIO not in passed or milestones.FIRST_PACKET in passed:
+        if milestones.FIRST_AUDIO not in passed or milestones.FIRST_PACKET in passed or answer.silent:
             self._report(response_id)
 
     def left(self, response_id: str, now_ms: float) -> None:
@@ -72,8 +76,10 @@ class Latency:
     def stopped(self, response_id: str) -> None:
         """None of the sound that was made of it will leave any more."""
         answer = self._answers.get(response_id)
-        if answer is not None and answer.made:
-            self._report(response_id)
+        if answer is not None:
+            answer.silent = True
+            if answer.made:
+                self._report(response_id)
 
     def forget(self) -> None:
         """The connection is gone, and with it the sound that had yet to leave."""

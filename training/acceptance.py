@@ -57,7 +57,7 @@ class Asker:
     def __init__(self, folder: Path, kokoro: Path, voices: list[str], spoken: float, seed: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.rng = folder, random.Random(seed)
-        self._kokoro = Kokoro(kokoro) if spoken else None
+        self._kokoro = Kokoro(kokoro, exact=True) if spoken else None  # the same questions on every processor
         self._voices, self._spoken = voices, spoken
         self._noise = np.random.default_rng(0)
         self._asked = 0

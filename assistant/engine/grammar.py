@@ -17,13 +17,18 @@ Kind = Literal["text", "transcript", "speech", "image", "music"]
 IMAGE_TOKENS = 32
 """Tokens of one picture (SEED, arXiv 2310.01218)."""
 
+UNSPOKEN = 3.0
+"""What is added to the scores of a picture and of music where nothing is spoken. Most replies that the model knows are
+spoken, so there it would begin to speak first; whatever is a twentieth as likely as that is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """`minimum` to `maximum` tokens of one kind, then one of `closings`, each with the segment it leads to.
 
     The token at place i comes from `cycle[i % len(cycle)]`, and a segment closes only between cycles. A closing that
-    leads to None ends the reply. A segment of no tokens (`maximum` 0) is a mark that has to come.
+    leads to None ends the reply. A segment of no tokens (`maximum` 0) is a mark that has to come. `favours`: what is
+    added to the scores of some tokens.
     """
 
     kind: Kind
@@ -31,6 +36,7 @@ class Segment:
     closings: Closings
     minimum: int = 0
     maximum: int | None = None
+    favours: tuple[tuple[int, float], ...] = ()
 
 
 Closings = tuple[tuple[int, Segment | None], ...]
@@ -60,6 +66,15 @@ class GrammarState:
         if whole and count >= segment.minimum:
             ranges += tuple(range(token, token + 1) for token, _ in segment.closings)
         return ranges
+
+    @property
+    def favoured(self) -> tuple[tuple[int, float], ...]:
+        """Places among the allowed tokens, laid end to end, and what is added to the scores there."""
+        found, before = [], 0
+        for ids in self.allowed if self.segment.favours else ():
+            found += [(before + token - ids.start, more) for token, more in self.segment.favours if token in ids]
+            before += len(ids)
+        return tuple(found)
 
     @property
     def forced(self) -> int | None:
@@ -141,6 +156,7 @@ def reply(
     else:
         ends = (*(other for other in vocabulary.reply_ends if other != ending), vocabulary.speech.start)
         answer = text(vocabulary, (*closings, *((other, None) for other in ends)), 1, max_text)
+        answer = replace(answer, favours=tuple((start, UNSPOKEN) for start, made in closings if made is not None))
     if heard:
         answer = _heard(vocabulary, answer, max_transcript)
     return opened(opening, answer)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 
 from assistant.engine import engine as engine_module
 from assistant.engine.engine import LEAST_SHARED, ContextTooLong, Engine, EngineConfig
-from assistant.engine.grammar import GrammarState, Segment, image, mark, music, reply, transcript
+from assistant.engine.grammar import GrammarState, Segment, image, mark, music, reply, text, transcript
 from assistant.engine.kv_cache import OutOfPages
 from assistant.engine.sampling import GREEDY, Sampling
 from assistant.models.llama import Llama
@@ -411,6 +412,21 @@ def test_forced_tokens_cost_no_step_of_their_own(model: Llama, vocabulary: Vocab
     marks = [vocabulary.transcript_mark, vocabulary.reply_mark, vocabulary["<eos>"]]
     assert engine.step() == [("a", token) for token in marks]
     assert sequence.finished == "grammar" and engine.idle
+
+
+def test_a_token_that_is_favoured_enough_is_said(model: Llama, vocabulary: Vocabulary) -> None:
+    said = []
+    end = vocabulary["<eos>"]
+    for more in (0.0, 1e4):
+        engine = make(model)
+        sequence = engine.open("a")
+        engine.set_prompt(sequence, prompt(6))
+        segment = replace(text(vocabulary, ((end, None),), 2, 9), favours=((end, more),))
+        engine.generate(sequence, GrammarState(segment), ALL_GREEDY, 50)
+        run(engine)
+        said.append(sequence.generated)
+    plain, favoured = said
+    assert len(plain) > 3 and favoured == [*plain[:2], end]
 
 
 def grammars(vocabulary: Vocabulary) -> dict[str, GrammarState]:

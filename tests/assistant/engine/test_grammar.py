@@ -83,6 +83,17 @@ def test_a_picture_and_then_music_may_follow_the_words(vocabulary: Vocabulary, s
     assert state.forced == v["<eos>"] and state.advance(v["<eos>"]) is None
 
 
+def test_where_nothing_is_spoken_what_is_made_is_favoured(vocabulary: Vocabulary) -> None:
+    v = vocabulary
+    assert v.image is not None
+    first, silent = (reply(v, heard=False, speak=speak, makes=("image",)) for speak in (True, False))
+    assert after(first, 5).favoured == ()
+    assert silent.favoured == ()  # there are no words yet
+    ((place, more),) = after(silent, 5).favoured
+    tokens = [token for ids in after(silent, 5).allowed for token in ids]
+    assert tokens[place] == v.image.start and more > 0
+
+
 @pytest.mark.parametrize("kind", ["image", "music"])
 def test_only_what_can_be_made_may_follow(vocabulary: Vocabulary, kind: Kind) -> None:
     v = vocabulary
