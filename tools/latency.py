@@ -41,11 +41,13 @@ import numpy as np
 import soxr
 import uvloop
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.jitterbuffer import JitterBuffer
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame
 from prometheus_client.parser import text_string_to_metric_families
 
 from configuration import ROOT, load
+from streaming.transports.microphone import SEAM
 from streaming.transports.webrtc import CHANNEL
 from streaming.types import SPEECH_RATE
 from tools.manifest import EvaluationError, read_manifest, read_speech
@@ -56,6 +58,8 @@ SILENT = 10 ** (-50 / 20)  # of full scale: what a listener takes for silence
 VOICED = 10 ** (-40 / 20)  # of an utterance's loudest 10 ms, by energy
 DIGITAL_SILENCE = 2 / 32768
 LATE_S = 0.06
+HELD_FRAMES = 2
+"""Of 20 ms, in the client's jitter buffer. Chromium's, which adapts, holds 30 ms on the same machine; aiortc's four."""
 
 START_TIMEOUT_S = 180.0  # longer than the server itself waits for its worker: then it says why
 REPLY_TIMEOUT_S = 90.0
@@ -335,6 +339,9 @@ class Peer:
         self.record = Record()
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connection.addTrack(self.microphone)
+        (receiver,) = self._connection.getReceivers()
+        assert isinstance(getattr(receiver, SEAM, None), JitterBuffer), "aiortc's receiver is built differently"
+        setattr(receiver, SEAM, JitterBuffer(capacity=16, prefetch=HELD_FRAMES))
         self._connection.on("track", self._start_listening)
         self._channel = self._connection.createDataChannel(CHANNEL)
         self._channel.on("message", self._take)

@@ -17,9 +17,10 @@ Kind = Literal["text", "transcript", "speech", "image", "music"]
 IMAGE_TOKENS = 32
 """Tokens of one picture (SEED, arXiv 2310.01218)."""
 
-UNSPOKEN = 3.0
-"""What is added to the scores of a picture and of music where nothing is spoken. Most replies that the model knows are
-spoken, so there it would begin to speak first; whatever is a twentieth as likely as that is made."""
+MADE = 3.0
+"""What is added to the scores of a picture and of music behind the words. Whatever is a twentieth as likely as the
+reply's end is made: who is told that something comes misses it more than he would miss its absence. Where nothing is
+spoken, that end is often the mark of speech, since most replies that the model knows are spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def reply(
     else:
         ends = (*(other for other in vocabulary.reply_ends if other != ending), vocabulary.speech.start)
         answer = text(vocabulary, (*closings, *((other, None) for other in ends)), 1, max_text)
-        answer = replace(answer, favours=tuple((start, UNSPOKEN) for start, made in closings if made is not None))
+        answer = replace(answer, favours=favours(closings))
     if heard:
         answer = _heard(vocabulary, answer, max_transcript)
     return opened(opening, answer)
@@ -177,7 +178,12 @@ def behind_the_words(
 
 def choice(closings: Closings) -> Segment:
     """One of several marks has to come."""
-    return Segment("text", (), closings, maximum=0)
+    return Segment("text", (), closings, maximum=0, favours=favours(closings))
+
+
+def favours(closings: Closings) -> tuple[tuple[int, float], ...]:
+    """The marks of what is made, and MADE."""
+    return tuple((start, MADE) for start, following in closings if following is not None)
 
 
 def transcript(

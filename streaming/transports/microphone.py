@@ -19,7 +19,7 @@ LONGEST_ABSENCE_S = 40.0
 """A peer's consent to be sent to expires after some thirty seconds (RFC 7675)."""
 
 _HICCUP_S = 0.02
-_SEAM = "_RTCRtpReceiver__jitter_buffer"
+SEAM = "_RTCRtpReceiver__jitter_buffer"
 
 
 class Ears:
@@ -55,8 +55,8 @@ class Ears:
 
     def tap(self, receiver: RTCRtpReceiver) -> None:
         """Hear what this receiver gets, which must be Opus."""
-        assert isinstance(getattr(receiver, _SEAM, None), AiortcJitterBuffer), "aiortc's receiver is built differently"
-        setattr(receiver, _SEAM, self)
+        assert isinstance(getattr(receiver, SEAM, None), AiortcJitterBuffer), "aiortc's receiver is built differently"
+        setattr(receiver, SEAM, self)
 
     def add(self, packet: RtpPacket) -> tuple[bool, Any]:
         """As aiortc's jitter buffer has it: (whether a key frame is to be asked for, a frame to decode)."""
