@@ -50,8 +50,10 @@ async def make(peer: Peer, kind: str, asked: str, meanwhile: str) -> Made:
     """Raises LatencyError where nothing is made."""
     peer.record = record = Record()
     peer.write(asked)
-    await until(lambda: bool(announced(record)), WORK_TIMEOUT_S, f"{asked!r} made nothing")
     await until(lambda: heard_out(record, 1), WORK_TIMEOUT_S, f"{asked!r} was not answered aloud")
+    if not announced(record):
+        said = [told.event["transcript"] for told in record.all("response.output_audio_transcript.done")]
+        raise LatencyError(f"it made nothing, and said {said}")
     peer.write(meanwhile)
     await until(lambda: heard_out(record, 2), WORK_TIMEOUT_S, f"{meanwhile!r} was not answered aloud")
     await until(

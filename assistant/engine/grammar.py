@@ -17,10 +17,11 @@ Kind = Literal["text", "transcript", "speech", "image", "music"]
 IMAGE_TOKENS = 32
 """Tokens of one picture (SEED, arXiv 2310.01218)."""
 
-MADE = 3.0
-"""What is added to the scores of a picture and of music behind the words. Whatever is a twentieth as likely as the
-reply's end is made: who is told that something comes misses it more than he would miss its absence. Where nothing is
-spoken, that end is often the mark of speech, since most replies that the model knows are spoken."""
+MADE = 6.0
+"""What is added to the scores of a picture and of music behind the words, where the reply may also end: who is told
+that something comes misses it more than he would miss its absence. In a conversation of 20 turns nano's scores lay
+from -2.4 to 14 above the end's where something had been asked for, and below -12 elsewhere. Where nothing is spoken,
+that end is often the mark of speech, since most replies that a model knows are spoken."""
 
 
 @dataclass(frozen=True, slots=True)
