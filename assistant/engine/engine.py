@@ -298,8 +298,10 @@ class Engine:
                 if reply.seen is not None and setting.repetition_penalty != 1:
                     seen = torch.cat([reply.seen[ids.start : ids.stop] for ids in allowed])
                     logits[row] = penalize(logits[row], seen, setting.repetition_penalty)
-                for place, more in reply.state.favoured:
-                    logits[row, place] += more
+                favoured = reply.state.favoured
+                if favoured and reply.state.closes(_nth(allowed, int(logits[row].argmax()))):
+                    for place, more in favoured:
+                        logits[row, place] += more
             choices = choose(logits, settings, [reply.random.random() for _, reply in group])
             for (sequence, reply), choice in zip(group, choices, strict=True):
                 if choice < 0:

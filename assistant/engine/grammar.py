@@ -18,7 +18,7 @@ IMAGE_TOKENS = 32
 """Tokens of one picture (SEED, arXiv 2310.01218)."""
 
 MADE = 6.0
-"""What is added to the scores of a picture and of music behind the words, where the reply may also end: who is told
+"""What is added to the scores of a picture and of music behind the words, where the reply would end else: who is told
 that something comes misses it more than he would miss its absence. In a conversation of 20 turns nano's scores lay
 from -2.4 to 14 above the end's where something had been asked for, and below -12 elsewhere. Where nothing is spoken,
 that end is often the mark of speech, since most replies that a model knows are spoken."""
@@ -29,8 +29,8 @@ class Segment:
     """`minimum` to `maximum` tokens of one kind, then one of `closings`, each with the segment it leads to.
 
     The token at place i comes from `cycle[i % len(cycle)]`, and a segment closes only between cycles. A closing that
-    leads to None ends the reply. A segment of no tokens (`maximum` 0) is a mark that has to come. `favours`: what is
-    added to the scores of some tokens.
+    leads to None ends the reply. A segment of no tokens (`maximum` 0) is a mark that has to come. `favours`: where
+    one of the closings is the likeliest token, what is added to the scores of some of them.
     """
 
     kind: Kind
@@ -71,12 +71,15 @@ class GrammarState:
 
     @property
     def favoured(self) -> tuple[tuple[int, float], ...]:
-        """Places among the allowed tokens, laid end to end, and what is added to the scores there."""
+        """Places of the favoured among the allowed tokens, laid end to end, and what is added to their scores."""
         found, before = [], 0
         for ids in self.allowed if self.segment.favours else ():
             found += [(before + token - ids.start, more) for token, more in self.segment.favours if token in ids]
             before += len(ids)
         return tuple(found)
+
+    def closes(self, token: int) -> bool:
+        return any(token == closing for closing, _ in self.segment.closings)
 
     @property
     def forced(self) -> int | None:

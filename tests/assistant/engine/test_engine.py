@@ -414,19 +414,25 @@ def test_forced_tokens_cost_no_step_of_their_own(model: Llama, vocabulary: Vocab
     assert sequence.finished == "grammar" and engine.idle
 
 
-def test_a_token_that_is_favoured_enough_is_said(model: Llama, vocabulary: Vocabulary) -> None:
-    said = []
-    end = vocabulary["<eos>"]
-    for more in (0.0, 1e4):
+def test_a_favoured_closing_is_said_where_another_would_be_and_not_among_the_words(
+    model: Llama, vocabulary: Vocabulary
+) -> None:
+    ends = vocabulary["<eos>"], vocabulary.eos
+
+    def said(words: int, more: float) -> list[int]:
         engine = make(model)
         sequence = engine.open("a")
         engine.set_prompt(sequence, prompt(6))
-        segment = replace(text(vocabulary, ((end, None),), 2, 9), favours=((end, more),))
-        engine.generate(sequence, GrammarState(segment), ALL_GREEDY, 50)
+        segment = text(vocabulary, tuple((end, None) for end in ends), 2, words)
+        favours = tuple((end, more) for end in ends[1:])
+        engine.generate(sequence, GrammarState(replace(segment, favours=favours)), ALL_GREEDY, 50)
         run(engine)
-        said.append(sequence.generated)
-    plain, favoured = said
-    assert len(plain) > 3 and favoured == [*plain[:2], end]
+        return sequence.generated
+
+    plain = said(4, 0.0)
+    assert len(plain) == 5  # words are likelier than any end until no more of them may come
+    other = ends[1 - ends.index(plain[-1])]
+    assert said(4, 1e4 if other == ends[1] else -1e4) == [*plain[:4], other]
 
 
 def grammars(vocabulary: Vocabulary) -> dict[str, GrammarState]:
