@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import os
 import signal
 import socket
 import sys
@@ -38,6 +39,9 @@ PAGE = ROOT / "web_client"
 
 _SHUTDOWN_S = 3
 _BACKLOG = 128
+_PRIMITIVES = 256
+"""oneDNN keeps so many compiled products, one for each shape, in place of 1,024: each takes some 100 kB, and every
+length of a prompt or a sound is another shape."""
 
 
 class CannotStart(Exception):
@@ -60,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def make_responder(configuration: Configuration) -> Responder:
     """Called in the inference process. Only there is torch imported. Raises WorkerError."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_PRIMITIVES))
     from assistant.checkpoints import CheckpointError
     from assistant.responder import AnyGPTResponder
 

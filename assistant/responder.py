@@ -10,7 +10,6 @@ it: every request brings the whole dialogue, and the engine computes what differ
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from collections import deque
@@ -69,10 +68,6 @@ FORGET_SHARE = 2
 prompt, which is then computed anew, so it should not happen every turn."""
 MEDIA_SHARE = 2
 """Pictures and music may take half of the context; the oldest are forgotten before any words are."""
-
-PRIMITIVES = 256
-"""oneDNN keeps so many compiled products, one for each shape, in place of 1,024: each takes some 100 kB, and every
-length of a prompt or a sound is another shape."""
 
 Part = Literal["opening", "transcript", "text", "speech", "end"]
 Reason = Literal["completed", "cancelled", "max_output_tokens"]
@@ -189,7 +184,6 @@ class AnyGPTResponder:
         """
         model = configuration.model
         torch.set_num_threads(model.threads)
-        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))  # read when it is first used
         parts = load_model_set(model.path)
         if parts.speech_tokenizer.sample_rate != SPEECH_RATE:
             raise ValueError(f"{model.path}: speech must be sampled at {SPEECH_RATE} Hz")
