@@ -47,7 +47,7 @@ from av import AudioFrame
 from prometheus_client.parser import text_string_to_metric_families
 
 from configuration import ROOT, load
-from streaming.transports.microphone import SEAM
+from streaming.transports.microphone import exchange_jitter_buffer
 from streaming.transports.webrtc import CHANNEL
 from streaming.types import SPEECH_RATE
 from tools.manifest import EvaluationError, read_manifest, read_speech
@@ -340,8 +340,7 @@ class Peer:
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connection.addTrack(self.microphone)
         (receiver,) = self._connection.getReceivers()
-        assert isinstance(getattr(receiver, SEAM, None), JitterBuffer), "aiortc's receiver is built differently"
-        setattr(receiver, SEAM, JitterBuffer(capacity=16, prefetch=HELD_FRAMES))
+        exchange_jitter_buffer(receiver, JitterBuffer(capacity=16, prefetch=HELD_FRAMES))
         self._connection.on("track", self._start_listening)
         self._channel = self._connection.createDataChannel(CHANNEL)
         self._channel.on("message", self._take)

@@ -446,7 +446,7 @@ def look(options: argparse.Namespace) -> None:
 
 @torch.inference_mode()
 def write_codes(options: argparse.Namespace) -> None:
-    """For every part that there is an npz with codes [N, n] and labels [N, 3] (thing, colour, count), int16."""
+    """For every part an npz with codes [N, n] and labels [N, 3] (thing, colour, count), int16."""
     device, model = torch.device(options.device), options.run / MODEL
     tokenizer = load_training(model).tokenizer if model.exists() else committed(options.models)
     tokenizer.to(device)

@@ -19,7 +19,13 @@ LONGEST_ABSENCE_S = 40.0
 """A peer's consent to be sent to expires after some thirty seconds (RFC 7675)."""
 
 _HICCUP_S = 0.02
-SEAM = "_RTCRtpReceiver__jitter_buffer"
+_SEAM = "_RTCRtpReceiver__jitter_buffer"
+
+
+def exchange_jitter_buffer(receiver: RTCRtpReceiver, buffer: Any) -> None:
+    """Let an audio receiver of aiortc have this one, before its packets come."""
+    assert isinstance(getattr(receiver, _SEAM, None), AiortcJitterBuffer), "aiortc's receiver is built differently"
+    setattr(receiver, _SEAM, buffer)
 
 
 class Ears:
@@ -55,8 +61,7 @@ class Ears:
 
     def tap(self, receiver: RTCRtpReceiver) -> None:
         """Hear what this receiver gets, which must be Opus."""
-        assert isinstance(getattr(receiver, SEAM, None), AiortcJitterBuffer), "aiortc's receiver is built differently"
-        setattr(receiver, SEAM, self)
+        exchange_jitter_buffer(receiver, self)
 
     def add(self, packet: RtpPacket) -> tuple[bool, Any]:
         """As aiortc's jitter buffer has it: (whether a key frame is to be asked for, a frame to decode)."""
