@@ -9,6 +9,9 @@ from torch.nn import functional as F
 
 FEW = 8
 """Up to so many rows the product with 8-bit weights is the faster one."""
+ROUND = 16
+"""On a CPU products of more rows are computed with a multiple of so many: oneDNN compiles one for each number of rows
+and keeps it, some 100 kB each, and every length of a prompt is another number."""
 WIDE = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 """What products of more rows are computed in on a CPU. One without bfloat16 needs 7 times as long for it."""
 
@@ -54,8 +57,13 @@ class Int8Linear(nn.Module):
         rows = slice(None) if rows is None else rows
         if x.dim() != 2 or x.shape[0] > self._few:
             weight = self._weight(rows)
-            return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+            return self._wide(x.to(weight.dtype), weight).to(x.dtype)
         return self._product(x.bfloat16(), self.quantized[rows], self.scales[rows]).to(x.dtype)
+
+    def _wide(self, x: Tensor, weight: Tensor) -> Tensor:
+        if x.dim() != 2 or not -len(x) % ROUND or x.is_cuda:
+            return F.linear(x, weight)
+        return F.linear(F.pad(x, (0, 0, 0, -len(x) % ROUND)), weight)[: len(x)]
 
     def _weight(self, rows: slice) -> Tensor:
         return self.quantized[rows] * self.scales[rows].unsqueeze(1) if self._kept is None else self._kept[rows]
