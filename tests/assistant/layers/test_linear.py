@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from assistant.layers.linear import FEW, Int8Linear, Linear, quantize
+from assistant.layers.linear import FEW, ROUND, Int8Linear, Linear, quantize
 from assistant.models.llama import Llama
 
 
@@ -23,6 +23,16 @@ def test_eight_bits_are_close_whatever_the_batch(linear: Linear, count: int, row
     got = Int8Linear(linear)(x, rows)
     assert got.dtype == torch.float32 and got.shape == expected.shape
     assert (got.float() - expected).norm() < 0.01 * expected.norm()
+
+
+def test_lengths_share_a_product(linear: Linear, monkeypatch: pytest.MonkeyPatch) -> None:
+    computed = []
+    product = torch.nn.functional.linear
+    monkeypatch.setattr("assistant.layers.linear.F.linear", lambda x, w: computed.append(len(x)) or product(x, w))
+    small = Int8Linear(linear)
+    for count in range(FEW + 1, 2 * ROUND + 1):
+        assert len(small(torch.ones(count, 64))) == count
+    assert set(computed) == {ROUND, 2 * ROUND}
 
 
 @pytest.mark.gpu
