@@ -217,11 +217,13 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def running_server(config: Path) -> AsyncIterator[Server]:
-    """Raises LatencyError when it does not get ready."""
+    """Raises LatencyError when it does not get ready. SIGTERM cancels who is in here, so that the server ends too."""
     command = [sys.executable, str(ROOT / "server.py"), "--config", str(config), "--host", "127.0.0.1", "--port", "0"]
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
-    assert process.stdout is not None
+    loop, caller = asyncio.get_running_loop(), asyncio.current_task()
+    assert process.stdout is not None and caller is not None
+    loop.add_signal_handler(signal.SIGTERM, caller.cancel)
     try:
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
@@ -235,6 +237,7 @@ async def running_server(config: Path) -> AsyncIterator[Server]:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         await process.wait()
+        loop.remove_signal_handler(signal.SIGTERM)
 
 
 def descendants(process_id: int) -> list[int]:
