@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import dataclasses
 import functools
 import os
@@ -12,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ from streaming.studio import Studio
 from streaming.transports.webrtc import Calls
 from streaming.transports.websocket import LingeringProtocol
 from streaming.vad import Interruption, SpeechProbability
-from streaming.worker import Worker, WorkerError
+from streaming.worker import Worker, WorkerError, cut_off_by
 
 if TYPE_CHECKING:
     from streaming.types import Responder
@@ -81,7 +80,7 @@ async def serve(configuration: Configuration) -> None:
     with _listen(configuration.server.host, configuration.server.port) as listening:
         try:
             vad_model = silero.load()
-            with _cut_off_by(signal.SIGTERM):  # as by Ctrl-C
+            with cut_off_by(signal.SIGTERM):  # as by Ctrl-C
                 await worker.start()
         except (WorkerError, silero.SileroMissing) as reason:
             raise CannotStart(str(reason)) from None
@@ -101,9 +100,7 @@ async def _serve(
     model, turns, limits = configuration.model.name, configuration.turns, _limits(configuration)
     settings = _session_settings(configuration, worker.voices)
     studio = Studio(limits, configuration.attachments.picture_format)
-    interruption = Interruption(
-        turns.interruption_ms, turns.unpaused_interruption_ms, guards_echo=turns.echo_guard
-    )
+    interruption = Interruption(turns.interruption_ms, turns.unpaused_interruption_ms, guards_echo=turns.echo_guard)
     house = House(worker, new_probability, settings, limits, model, turns.min_speech_ms, studio, interruption)
     doorkeeper = Doorkeeper(configuration.server.api_keys, configuration.server.allowed_origins)
     calls = Calls(limits)
@@ -142,18 +139,6 @@ def _listen(host: str, port: int) -> socket.socket:
         reason = (error.strerror or str(error)).partition(" (while")[0]
         what = f"port {port} of {host} cannot be used ({reason})"
         raise CannotStart(f"{what}; stop the program that has it, or choose another with --port or --host.") from None
-
-
-@contextlib.contextmanager
-def _cut_off_by(number: signal.Signals) -> Iterator[None]:
-    """A signal cancels the task that is in here."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(number)
 
 
 def _limits(configuration: Configuration) -> Limits:

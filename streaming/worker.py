@@ -16,6 +16,7 @@ What is bounded, and what happens when it is full:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ import struct
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from streaming.types import (
@@ -500,3 +501,15 @@ def _end(process: multiprocessing.process.BaseProcess) -> int | None:
         process.kill()
         process.join()
     return process.exitcode
+
+
+@contextlib.contextmanager
+def cut_off_by(number: signal.Signals) -> Iterator[None]:
+    """A signal cancels the task that is in here, so that the processes it started end with it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(number)

@@ -50,6 +50,7 @@ from configuration import ROOT, load
 from streaming.transports.microphone import exchange_jitter_buffer
 from streaming.transports.webrtc import CHANNEL
 from streaming.types import SPEECH_RATE
+from streaming.worker import cut_off_by
 from tools.manifest import EvaluationError, read_manifest, read_speech
 
 RATE = 48_000
@@ -220,24 +221,22 @@ async def running_server(config: Path) -> AsyncIterator[Server]:
     """Raises LatencyError when it does not get ready. SIGTERM cancels who is in here, so that the server ends too."""
     command = [sys.executable, str(ROOT / "server.py"), "--config", str(config), "--host", "127.0.0.1", "--port", "0"]
     began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
-    loop, caller = asyncio.get_running_loop(), asyncio.current_task()
-    assert process.stdout is not None and caller is not None
-    loop.add_signal_handler(signal.SIGTERM, caller.cancel)
-    try:
+    with cut_off_by(signal.SIGTERM):
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, cwd=ROOT)
+        assert process.stdout is not None
         try:
-            async with asyncio.timeout(START_TIMEOUT_S):
-                line = (await process.stdout.readline()).decode()
-        except TimeoutError:
-            raise LatencyError(f"the server was not ready after {START_TIMEOUT_S:g} s") from None
-        if "http://" not in line:
-            raise LatencyError("the server did not start")
-        yield Server(line.split()[-1], process.pid, time.monotonic() - began)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-        loop.remove_signal_handler(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    line = (await process.stdout.readline()).decode()
+            except TimeoutError:
+                raise LatencyError(f"the server was not ready after {START_TIMEOUT_S:g} s") from None
+            if "http://" not in line:
+                raise LatencyError("the server did not start")
+            yield Server(line.split()[-1], process.pid, time.monotonic() - began)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            await process.wait()
 
 
 def descendants(process_id: int) -> list[int]:
