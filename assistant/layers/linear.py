@@ -61,9 +61,8 @@ class Int8Linear(nn.Module):
         return self._product(x.bfloat16(), self.quantized[rows], self.scales[rows]).to(x.dtype)
 
     def _wide(self, x: Tensor, weight: Tensor) -> Tensor:
-        if x.dim() != 2 or not -len(x) % ROUND or x.is_cuda:
-            return F.linear(x, weight)
-        return F.linear(F.pad(x, (0, 0, 0, -len(x) % ROUND)), weight)[: len(x)]
+        spare = -len(x) % ROUND if x.dim() == 2 and not x.is_cuda else 0
+        return F.linear(F.pad(x, (0, 0, 0, spare)), weight)[: len(x)] if spare else F.linear(x, weight)
 
     def _weight(self, rows: slice) -> Tensor:
         return self.quantized[rows] * self.scales[rows].unsqueeze(1) if self._kept is None else self._kept[rows]
